@@ -1,0 +1,33 @@
+PYTHON ?= python3
+CONFIG ?= config/movielens.yaml
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help nightly test lint clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+nightly: .venv/.ready  ## tonight's run on the demo data, or on your own: make nightly CONFIG=my.yaml
+	@$(if $(filter config/movielens.yaml,$(CONFIG)),test -e data/movielens/ratings.parquet || $(BIN)/python -m tasks.demo_data data/movielens)
+	@$(BIN)/elsa nightly --config $(CONFIG)
+
+test: .venv/.ready lint  ## the tests (under 5 minutes on 2 cores)
+	@$(BIN)/pytest -n 2 --dist loadfile
+
+lint: .venv/.ready  ## style and unused code
+	@$(BIN)/ruff check --quiet
+
+bench: .venv/.ready  ## benchmarks (minutes); results belong in benchmarks/RESULTS.md
+	@$(BIN)/python benchmarks/step.py
+	@$(BIN)/python benchmarks/demo.py
+
+clean:  ## remove the environment, the demo data and the demo's warehouse
+	rm -rf .venv data/movielens warehouse build *.egg-info
+
+.venv/.ready: pyproject.toml constraints.txt
+	@echo "setting up .venv (some minutes on first use)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,test]'
+	@touch $@

@@ -1,0 +1,24 @@
+"""ELSA, the scalable linear shallow autoencoder for implicit feedback, and its evaluation, as a library.
+
+Vančura, Alves, Kasalický, Kordík: Scalable Linear Shallow Autoencoder for Collaborative Filtering, RecSys 2022.
+"""
+
+from elsa_core.device import DeviceError, resolve_device
+from elsa_core.evaluate import evaluate, paired_difference, relative_lift
+from elsa_core.model import Model, load
+from elsa_core.popularity import Popularity
+from elsa_core.train import Epoch, TrainConfig, fit
+
+__all__ = [
+    "DeviceError",
+    "Epoch",
+    "Model",
+    "Popularity",
+    "TrainConfig",
+    "evaluate",
+    "fit",
+    "load",
+    "paired_difference",
+    "relative_lift",
+    "resolve_device",
+]

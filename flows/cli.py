@@ -1,0 +1,134 @@
+"""The command line: run the night, and look at what it published."""
+
+import argparse
+import atexit
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks import published
+from tasks.config import Config, read_config, reference
+from tasks.errors import InputError
+
+REJECTED = 3
+PREFECT_SETTINGS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # the first start on a small machine takes over 20 s
+}
+
+EPILOG = """\
+examples:
+  elsa nightly --config config/movielens.yaml    tonight's run: events in, tables out
+  elsa recommend 42                              what user 42 should see next
+  elsa similar 318 -k 5                          what is like item 318
+  elsa runs                                      what happened on which night
+  elsa config                                    every configuration key
+
+Anything that speaks DuckDB can read the tables: warehouse/current.duckdb always holds the last published run.
+
+exit codes of `elsa nightly`:
+  0 published    1 a defect    2 configuration or data cannot be used    3 rejected by the gate
+  4 an expectation about the events does not hold    5 another program is using the warehouse
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    atexit.register(_hush)
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="elsa", description="Nightly recommendations with ELSA: events in, DuckDB tables out.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _command(commands, "nightly", _nightly, "run the night: ingest, validate, train, evaluate, and publish if the gate lets it pass")
+    recommend = _command(commands, "recommend", _recommend, "show a user's published list")
+    recommend.add_argument("user", help="the user's id, as in the events")
+    similar = _command(commands, "similar", _similar, "show an item's published neighbours")
+    similar.add_argument("item", help="the item's id, as in the events")
+    for command in (recommend, similar):
+        command.add_argument("-k", type=int, default=10, metavar="N", help="how many rows (default 10)")
+    _command(commands, "runs", _runs, "list all runs and how they ended")
+    config = commands.add_parser("config", help="list every configuration key: default, unit, range, meaning")
+    config.set_defaults(run=_config)
+    return parser
+
+
+def _command(commands: argparse._SubParsersAction, name: str, run: object, text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text)
+    command.add_argument("--config", type=Path, default=Path("config/movielens.yaml"), metavar="FILE",
+                         help="YAML configuration (default config/movielens.yaml, the demo)")
+    command.set_defaults(run=run)
+    return command
+
+
+def _nightly(options: argparse.Namespace) -> int:
+    config = read_config(options.config)
+    for name, value in PREFECT_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    from flows.nightly import nightly
+
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_without_traceback)
+    outcome = nightly(config)
+    print(f"\nrun {outcome.run_id}: {outcome.status}")
+    print("gate:", *outcome.checks, sep="\n  ")
+    print(f"\nOn the test users, mean and 95 % interval:\n{published.metrics(config, outcome.run_id)}")
+    if outcome.status == "rejected":
+        print("\nNothing was published; readers keep the tables they had.")
+        return REJECTED
+    _print_tables(config)
+    return 0
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """What a person can put right is shown once, by `main`, as a message; a defect keeps its traceback."""
+    if record.exc_info and isinstance(record.exc_info[1], InputError):
+        record.exc_info = record.exc_text = None
+    return True
+
+
+def _hush() -> None:
+    """Keeps DuckDB 2.0 from listing, at the interpreter's very end, objects that others still held."""
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _print_tables(config: Config) -> None:
+    path = Path(config.warehouse) / "current.duckdb"
+    program = ".venv/bin/duckdb" if Path(".venv/bin/duckdb").exists() else "duckdb"
+    print(f"\nThe tables are in {path}. Three queries to paste:")
+    for query in published.example_queries(config):
+        print(f'\n{program} -readonly {path} "\n{query.text}"\n{query.output}')
+
+
+def _recommend(options: argparse.Namespace) -> int:
+    print(published.recommend(read_config(options.config), options.user, options.k))
+    return 0
+
+
+def _similar(options: argparse.Namespace) -> int:
+    print(published.similar(read_config(options.config), options.item, options.k))
+    return 0
+
+
+def _runs(options: argparse.Namespace) -> int:
+    print(published.runs(read_config(options.config)))
+    return 0
+
+
+def _config(options: argparse.Namespace) -> int:
+    for path, default, unit, limits, description in reference():
+        print(f"{path}\n    {description}\n    default {default}; {limits}{f'; {unit}' if unit else ''}")
+    return 0

@@ -1,0 +1,15 @@
+-- every user of the events has a list, but for those who have seen the whole catalogue
+with users as (
+    select user_id from user_topk
+    union
+    select user_id from user_items
+),
+
+counted as (
+    select count(*) as found from users
+)
+
+select c.found, r.n_users as expected
+from counted as c
+cross join run_info as r
+where c.found != r.n_users

@@ -1,0 +1,9 @@
+-- grain: one row per ingested file
+create sequence if not exists event_file_ids;
+
+create table if not exists event_files (
+    file_id integer primary key default nextval('event_file_ids'),
+    path varchar unique not null,
+    digest varchar not null,
+    n_rows bigint not null
+);

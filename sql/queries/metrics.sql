@@ -1,0 +1,19 @@
+-- grain: one row per metric and cut-off, one column per model: mean and 95 % interval
+with shown as (
+    select
+        metric || '@' || k as metric,
+        metric as name,
+        k,
+        model,
+        printf('%.4f  (%.4f to %.4f)', value, low, high) as mean
+    from read_parquet($metrics)
+)
+
+select
+    metric,
+    any_value(mean) filter (where model = 'elsa') as elsa,
+    coalesce(any_value(mean) filter (where model = 'popularity'), '–') as popularity,
+    coalesce(any_value(mean) filter (where model = 'champion'), '–') as champion
+from shown
+group by metric, name, k
+order by k desc, list_position(['ndcg', 'recall', 'hit_rate', 'coverage', 'novelty', 'popularity'], name)

@@ -1,0 +1,14 @@
+-- grain: one row
+create table output.run_info as
+select
+    $run_id as run_id,
+    now() as created_at,
+    (select max(timestamp) from warehouse.events) as data_watermark,
+    cast($n_events as bigint) as n_events,
+    cast($n_users as bigint) as n_users,
+    cast($n_items as bigint) as n_items,
+    $model_digest as model_digest,
+    cast($k as integer) as k,
+    cast($neighbors as integer) as neighbors,
+    cast($config as json) as config,
+    cast($versions as json) as versions;

@@ -1,0 +1,280 @@
+"""The configuration: one YAML file, checked before anything runs. Each key's home is its field below."""
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tasks.errors import InputError
+
+
+def key(default: Any, description: str, *, unit: str = "", factory: Any = None, **limits: Any) -> Any:
+    """A configuration key: its default, a sentence, its unit, and its range as pydantic's limits (ge, lt, pattern…)."""
+    extra = {"unit": unit}
+    if factory is not None:
+        return Field(default_factory=factory, description=description, json_schema_extra=extra, **limits)
+    return Field(default, description=description, json_schema_extra=extra, **limits)
+
+
+class Section(BaseModel):
+    """Unknown keys and wrong types are refused; values are never converted silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class EventColumns(Section):
+    user_id: str = key("user_id", "Column with the user's id, an integer or text.", unit="column")
+    item_id: str = key("item_id", "Column with the item's id, an integer or text.", unit="column")
+    timestamp: str | None = key(None, "Column with the time: a timestamp, a date, ISO text or a Unix epoch in s, ms, µs or ns.", unit="column")
+    value: str | None = key(None, "Column with a number such as a rating or a quantity.", unit="column")
+    event_type: str | None = key(None, "Column with the kind of event, such as view or purchase.", unit="column")
+
+
+class ItemSource(Section):
+    path: str = key("data/items.parquet", "File of item metadata, one row an item; every column is published.", unit="path")
+    item_id: str = key("item_id", "Its column with the item's id.", unit="column")
+    title: str = key("title", "Its column with the title to show to people.", unit="column")
+
+
+class Source(Section):
+    events: str | list[str] = key("data/events.parquet", "Event files: a path, a glob or a list of them; .csv, .tsv, .jsonl or .parquet, also .gz or .zst. Relative to the working directory.", unit="path")
+    columns: EventColumns = key(None, "Which column holds what.", factory=EventColumns)
+    items: ItemSource | None = key(None, "Item metadata; without it, items have ids only.")
+
+
+class Validation(Section):
+    min_events: int = key(1, "Fewer events than this stop the night.", unit="events", ge=1)
+    min_value: float | None = key(None, "A value below this stops the night.", unit="value")
+    max_value: float | None = key(None, "A value above this stops the night.", unit="value")
+
+
+class Interactions(Section):
+    min_value: float | None = key(None, "An event counts as positive feedback from this value on; without it, every value counts.", unit="value")
+    event_values: dict[str, float] | list[str] | None = key(None, "Event types that count, as a list or with a weight above 0 each; without it, every type counts with weight 1.", unit="weight")
+    min_user_interactions: int = key(1, "Users with fewer items than this get popular items.", unit="items", ge=1)
+    min_item_interactions: int = key(1, "Items with fewer users than this are not recommended.", unit="users", ge=1)
+
+    @model_validator(mode="after")
+    def check_weights(self) -> Self:
+        if self.event_values is not None and not self.event_values:
+            raise ValueError("event_values is empty, so no event would count: name a type or leave the key out")
+        for name, weight in self.event_weights().items():
+            if not weight > 0:
+                raise ValueError(f"event_values.{name} is {weight}: a weight must be above 0; leave the type out instead")
+        return self
+
+    def event_weights(self) -> dict[str, float]:
+        """Event types that count and their weights; empty where every type counts."""
+        if isinstance(self.event_values, list):
+            return dict.fromkeys(self.event_values, 1.0)
+        return self.event_values or {}
+
+
+class Holdout(Section):
+    salt: str = key("elsa", "Changes which users are held out; keep it, or tonight cannot be compared with last night.")
+    test_share: float = key(0.1, "Share of users whose hidden interactions judge the model.", unit="share of users", gt=0, lt=1)
+    validation_share: float = key(0.1, "Share of users that early stopping watches.", unit="share of users", gt=0, lt=1)
+    target_share: float = key(0.2, "Share of a held-out user's interactions, the last in time, that is hidden from the model.", unit="share of interactions", gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def leave_users_to_train_on(self) -> Self:
+        if self.test_share + self.validation_share >= 1:
+            raise ValueError("test_share + validation_share must stay below 1, or nobody is left to train on")
+        return self
+
+
+class ElsaPolicy(Section):
+    policy_type: Literal["elsa"] = key("elsa", "The algorithm: ELSA, a scalable linear shallow autoencoder.")
+    batch_size: int = key(512, "Samples per training batch.", unit="users", ge=1)
+    n_epochs: int = key(20, "Passes over the users; the learning rate falls to 0 over them.", unit="epochs", ge=1)
+    lr: float = key(0.1, "Learning rate at the start.", gt=0, le=10)
+    factors: int = key(64, "Length of an item's vector; at most the number of items.", unit="dimensions", ge=1)
+    device: str = key("auto", "Where to train: auto, cpu, cuda, cuda:<n> or mps; auto takes a GPU if there is one.", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
+    strategy: Literal["default", "early_stopping"] = key("early_stopping", "default runs all n_epochs; early_stopping keeps the best epoch on the validation users.")
+    patience: int = key(3, "Epochs without a better validation nDCG before early stopping stops.", unit="epochs", ge=1)
+
+
+class PolicyConfigs(Section):
+    embedding_policy: ElsaPolicy | None = key(None, "Yields vectors for retrieval and similar items.")
+    scoring_policy: ElsaPolicy | None = key(None, "Scores (user, item) pairs. One of the two sections serves both purposes; given both, they must be equal.")
+
+    @model_validator(mode="after")
+    def agree(self) -> Self:
+        both = self.embedding_policy, self.scoring_policy
+        if None not in both and both[0] != both[1]:
+            differing = [name for name in ElsaPolicy.model_fields if getattr(both[0], name) != getattr(both[1], name)]
+            raise ValueError(f"embedding_policy and scoring_policy differ in {', '.join(differing)}: one ELSA model "
+                             "serves both, so make them equal or keep one")
+        return self
+
+    @property
+    def elsa(self) -> ElsaPolicy:
+        return self.embedding_policy or self.scoring_policy or ElsaPolicy()
+
+
+METRICS_AT_K = ("recall", "ndcg", "hit_rate", "coverage", "novelty", "popularity")
+
+
+class Evaluation(Section):
+    cutoffs: list[int] = key(None, "Lengths k at which the lists are judged; early stopping watches nDCG at the largest.", unit="items", factory=lambda: [10, 100], min_length=1)
+
+    @model_validator(mode="after")
+    def check_cutoffs(self) -> Self:
+        if min(self.cutoffs) < 1 or len(set(self.cutoffs)) < len(self.cutoffs):
+            raise ValueError(f"cutoffs is {self.cutoffs}: they must be different whole numbers from 1 on")
+        return self
+
+    def metric_names(self) -> list[str]:
+        return [f"{name}@{k}" for k in self.cutoffs for name in METRICS_AT_K]
+
+
+class Gate(Section):
+    metric: Literal["recall", "ndcg", "hit_rate"] = key("ndcg", "Metric, at the largest cut-off, for the comparisons with popularity and with the published model.")
+    minimums: dict[str, float] = key(None, "Lowest acceptable means, such as {ndcg@100: 0.1}.", unit="metric", factory=dict)
+    min_lift_over_popularity: float = key(0.0, "The whole 95 % interval of the relative lift over popularity must lie above this.", unit="share", ge=-1)
+
+
+class Recommendations(Section):
+    k: int = key(100, "Items in each user's list.", unit="items", ge=1, le=10_000)
+    neighbors: int = key(100, "Neighbours of each item.", unit="items", ge=1, le=10_000)
+
+
+class Config(Section):
+    """Everything a night needs to know."""
+
+    warehouse: str = key("warehouse", "Folder for everything that the nights write. Relative to the working directory.", unit="path")
+    memory_limit: str = key("4GB", "Most memory that DuckDB takes before it spills to disk.", unit="bytes", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
+    seed: int = key(0, "Seed of everything random; two CPU runs with one seed are equal.", ge=0)
+    source: Source = key(None, "Where events and items come from.", factory=Source)
+    validation: Validation = key(None, "What the events must satisfy.", factory=Validation)
+    interactions: Interactions = key(None, "Which events count.", factory=Interactions)
+    holdout: Holdout = key(None, "Who is held out to judge the model.", factory=Holdout)
+    policy_configs: PolicyConfigs = key(None, "The algorithm.", factory=PolicyConfigs)
+    evaluation: Evaluation = key(None, "How the model is judged.", factory=Evaluation)
+    gate: Gate = key(None, "What a model must reach to be published.", factory=Gate)
+    recommendations: Recommendations = key(None, "What is published.", factory=Recommendations)
+
+    @model_validator(mode="after")
+    def check_minimums(self) -> Self:
+        allowed = self.evaluation.metric_names()
+        for metric in self.gate.minimums:
+            if metric not in allowed:
+                raise ValueError(f"gate.minimums.{metric} is not measured; with these cutoffs there are: {', '.join(allowed)}")
+        return self
+
+    @model_validator(mode="after")
+    def check_columns(self) -> Self:
+        columns = self.source.columns
+        for path, value, column in [
+            ("interactions.min_value", self.interactions.min_value, "value"),
+            ("validation.min_value", self.validation.min_value, "value"),
+            ("validation.max_value", self.validation.max_value, "value"),
+            ("interactions.event_values", self.interactions.event_values, "event_type"),
+        ]:
+            if value is not None and getattr(columns, column) is None:
+                raise ValueError(f"{path} needs a column to look at: set source.columns.{column}")
+        return self
+
+
+def read_config(path: Path) -> Config:
+    """The configuration in a YAML file. Raises InputError that lists each wrong key, its value and what is allowed."""
+    try:
+        content = yaml.load(path.read_text(), Loader=_Loader)
+    except FileNotFoundError:
+        raise InputError(f"no such configuration file: {path}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read as YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold keys and values, such as 'warehouse: warehouse'")
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        lines = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
+        raise InputError(f"{path} has {error.error_count()} mistake(s):\n{lines}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice and reads 1e-3 as a number, as YAML 1.2 does."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        names = [name.value for name, _ in node.value]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {first: list(found) for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", yaml.resolver.re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def _explain(problem: dict) -> str:
+    path = ".".join(str(part) for part in problem["loc"] if part not in ("str", "list[str]", "dict[str,float]"))
+    if problem["type"] == "extra_forbidden":
+        allowed = _keys_beside(problem["loc"])
+        near = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return f"{path}: unknown key; {hint}allowed are {', '.join(allowed)}"
+    if problem["type"] == "value_error":
+        return f"{path}: {problem['ctx']['error']}" if path else str(problem["ctx"]["error"])
+    message = problem["msg"].replace("Input should be", "must be").replace("String should", "must")
+    return f"{path}: got {problem['input']!r}, {message}"
+
+
+def _keys_beside(location: tuple) -> list[str]:
+    """The keys of the section in which the last part of the location stands."""
+    section: type[BaseModel] = Config
+    for part in location[:-1]:
+        section = _section_of(section.model_fields[part].annotation)
+    return list(section.model_fields)
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a key holds, optional or not; None for a plain value."""
+    found = [kind for kind in (annotation, *getattr(annotation, "__args__", ())) if isinstance(kind, type)]
+    return next((kind for kind in found if issubclass(kind, Section)), None)
+
+
+def reference(section: type[BaseModel] = Config, prefix: str = "") -> list[tuple[str, str, str, str, str]]:
+    """Every key as (path, default, unit, range, description), in the order of the file."""
+    rows = []
+    for name, field in section.model_fields.items():
+        below = _section_of(field.annotation)
+        if below is None:
+            unit = field.json_schema_extra["unit"]
+            rows.append((prefix + name, _default(field), unit, _range(section, name), field.description))
+        elif name == "scoring_policy":
+            rows.append((prefix + name, "null", "", "like embedding_policy", field.description))
+        else:
+            rows += reference(below, f"{prefix}{name}.")
+    return rows
+
+
+def reference_table() -> str:
+    """The reference as a Markdown table."""
+    rows = [("Key", "Default", "Unit", "Range", "What it does"), ("---",) * 5]
+    rows += [(f"`{path}`", f"`{default}`", unit, limits, text) for path, default, unit, limits, text in reference()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _default(field: Any) -> str:
+    value = field.get_default(call_default_factory=True)
+    return "null" if value is None else str(value)
+
+
+def _range(section: type[BaseModel], name: str) -> str:
+    schema = section.model_json_schema()["properties"][name]
+    options = schema.get("anyOf", [schema])
+    kinds = [option.get("type", "") for option in options]
+    if "enum" in schema or "const" in schema:
+        return ", ".join(schema.get("enum", [schema.get("const")]))
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {schema[limit]}" for limit, sign in signs.items() if limit in schema]
+    if "pattern" in schema:
+        limits.append(f"`{schema['pattern']}`".replace("|", "\\|"))
+    words = {"string": "text", "integer": "whole number", "number": "number", "array": "list", "object": "mapping", "null": "null"}
+    return " or ".join(words[kind] for kind in kinds) + "".join(f", {limit}" for limit in limits)

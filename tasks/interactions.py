@@ -1,0 +1,38 @@
+"""Events into one row per (user, item): what counts, how much, and what was merely seen."""
+
+from prefect import get_run_logger, task
+
+from tasks.errors import InputError
+from tasks.stages import Interactions
+from tasks.warehouse import Run, connect, digest_of_file, first_row, sql
+
+
+@task
+def build_interactions(run: Run) -> Interactions:
+    """Writes interactions.parquet, sorted by user and item. Raises InputError if nothing is left that counts."""
+    rules = run.config.interactions
+    weights = rules.event_weights()
+    path = run.folder / "interactions.parquet"
+    with connect(":memory:", run.config) as connection:
+        connection.execute(f"attach '{run.events}' as warehouse (read_only)")
+        connection.execute(sql("interactions"), {
+            "min_value": rules.min_value, "event_types": list(weights), "event_weights": list(weights.values()),
+        })
+        n_before = first_row(connection, sql("interaction_counts"))[1]
+        support = {"min_users": rules.min_item_interactions, "min_items": rules.min_user_interactions}
+        while first_row(connection, sql("drop_rare"), support)[0]:
+            pass
+        n_pairs, n_counting, n_users, n_items = first_row(connection, sql("interaction_counts"))
+        if not n_counting:
+            raise InputError(
+                f"no interactions are left: of {n_pairs:,} pairs of a user and an item, {n_before:,} count under "
+                f"interactions.min_value={rules.min_value} and event_values={list(weights) or 'all'}, and none of those has "
+                f"min_user_interactions={rules.min_user_interactions} and min_item_interactions="
+                f"{rules.min_item_interactions}; lower them"
+            )
+        connection.execute(f"copy (from interactions order by user_id, item_id) to '{path}' (format parquet)")
+    get_run_logger().info("%s interactions of %s users and %s items count; %s pairs were merely seen",
+                          f"{n_counting:,}", f"{n_users:,}", f"{n_items:,}", f"{n_pairs - n_counting:,}")
+    handle = Interactions(path.name, n_users, n_items, n_counting, digest_of_file(path))
+    run.record("interactions", handle)
+    return handle

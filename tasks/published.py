@@ -1,0 +1,87 @@
+"""Reading the published tables and the history of runs, for people at a terminal."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.config import Config
+from tasks.errors import InputError
+from tasks.warehouse import connect, current_run_id, first_row, list_runs, sql
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query that a reader can paste, and what it returns now, as a text table."""
+
+    text: str
+    output: str
+
+
+def recommend(config: Config, user_id: str, k: int) -> str:
+    """The user's list with titles, as text. Raises InputError for a user without one."""
+    return _rows(config, "queries/recommend", {"user_id": user_id, "k": k},
+                 f"user {user_id} occurs in no event of the published run, or has seen every item")
+
+
+def similar(config: Config, item_id: str, k: int) -> str:
+    """The item's neighbours with titles, as text. Raises InputError for an item without any."""
+    return _rows(config, "queries/similar", {"item_id": item_id, "k": k},
+                 f"item {item_id} is not in the published catalogue; it may have too few interactions")
+
+
+def runs(config: Config) -> str:
+    """All runs, newest first, with how they ended; an arrow marks the one that is published."""
+    warehouse = Path(config.warehouse).absolute()
+    manifests = list_runs(warehouse)
+    if not manifests:
+        raise InputError(f"{config.warehouse} has no runs yet; start one with: elsa nightly --config FILE")
+    current = current_run_id(warehouse)
+    lines = [f"  {'run':<24}{'started (UTC)':<22}{'status':<12}reason"]
+    for manifest in reversed(manifests):
+        mark = "→ " if manifest["run_id"] == current else "  "
+        reason = "; ".join(manifest["reasons"]).split("\n")[0]
+        lines.append(f"{mark}{manifest['run_id']:<24}{manifest['started_at'][:19]:<22}{manifest['status']:<12}{reason}".rstrip())
+    return "\n".join(lines)
+
+
+def metrics(config: Config, run_id: str) -> str:
+    """The run's metrics, one column a model, each with its 95 % interval, as text."""
+    path = Path(config.warehouse).absolute() / "runs" / run_id / "metrics.parquet"
+    with connect(":memory:", config) as connection:
+        return _as_text(connection.sql(sql("queries/metrics"), params={"metrics": str(path)}))
+
+
+def example_queries(config: Config) -> list[Query]:
+    """Three queries to paste, with their real output."""
+    with _open(config) as connection:
+        user_id = first_row(connection, sql("queries/example_user"))[0]
+        item_id = first_row(connection, "select item_id from popular_items where rank = 1")[0]
+        texts = [sql(f"queries/{name}").rstrip().replace("$user_id", _literal(user_id)).replace("$item_id", _literal(item_id))
+                 for name in ("example_recommend", "example_similar", "example_popular")]
+        return [Query(text, _as_text(connection.sql(text))) for text in texts]
+
+
+def _literal(value: object) -> str:
+    return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
+
+
+def _open(config: Config):
+    path = Path(config.warehouse).absolute() / "current.duckdb"
+    if not path.exists():
+        raise InputError(f"{config.warehouse} has no published tables yet; make some with: elsa nightly --config FILE")
+    return connect(path, config, read_only=True)
+
+
+def _rows(config: Config, query: str, parameters: dict, when_empty: str) -> str:
+    with _open(config) as connection:
+        if not connection.execute(sql(query), parameters).fetchall():
+            raise InputError(when_empty)
+        return _as_text(connection.sql(sql(query), params=parameters))
+
+
+def _as_text(relation) -> str:
+    import io
+    from contextlib import redirect_stdout
+
+    with redirect_stdout(io.StringIO()) as shown:
+        relation.show(max_rows=100, max_width=110)
+    return shown.getvalue().rstrip()

@@ -1,0 +1,115 @@
+"""The handles that the stages pass on: paths, counts and digests, never a frame or a matrix.
+
+Paths are relative to the run's folder (events.duckdb: to the warehouse), so that a warehouse can be moved.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Events:
+    """warehouse/events.duckdb after ingestion."""
+
+    n_events: int
+    n_new: int
+    n_files: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Validated:
+    """validation.parquet: one row an expectation, all blocking ones met."""
+
+    path: str
+    n_expectations: int
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """interactions.parquet: one row per (user, item), weight 0 where the user saw the item but it does not count."""
+
+    path: str
+    n_users: int
+    n_items: int
+    n_counting: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """users.parquet and items.parquet, whose order is that of rows and columns, and CSR matrices over them.
+
+    interactions.npz        (n_users, n_items) weights of what counts
+    seen.npz                (n_users, n_items) stores a 1 for everything the user ever saw, counting or not
+    train.npz               (n_train_users, n_items) the rows of interactions.npz that are not held out
+    validation_fold_in.npz, validation_targets.npz, test_fold_in.npz, test_targets.npz
+                            the held-out rows, split into what the model is shown and what is hidden from it
+    """
+
+    n_users: int
+    n_items: int
+    n_interactions: int
+    n_train_users: int
+    n_validation_users: int
+    n_test_users: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A folder with a model."""
+
+    path: str
+    best_epoch: int
+    n_items: int
+    factors: int
+    seconds: float
+    digest: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """metrics.parquet (means with intervals) and per_user.npz (what they are means of)."""
+
+    path: str
+    per_user_path: str
+    n_users: int
+    champion: str | None
+    why_no_champion: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """gate_checks.parquet, and what follows from it."""
+
+    path: str
+    is_accepted: bool
+    checks: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A finished, checked DuckDB file that nobody reads yet."""
+
+    path: str
+    n_users: int
+    n_items: int
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class Published:
+    """The file that warehouse/current.duckdb now points to."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a night ended: 'published' or 'rejected'; every check of the gate in words, and those that failed."""
+
+    run_id: str
+    status: str
+    checks: tuple[str, ...]
+    reasons: tuple[str, ...]

@@ -1,0 +1,163 @@
+"""Where a run's files live, who may write, and how SQL is run."""
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.config import Config
+from tasks.errors import InputError, WarehouseBusy
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True)
+class Run:
+    """One night: its configuration and its folder warehouse/runs/<run_id>/."""
+
+    config: Config
+    run_id: str
+
+    @property
+    def warehouse(self) -> Path:
+        return Path(self.config.warehouse).absolute()
+
+    @property
+    def folder(self) -> Path:
+        return self.warehouse / "runs" / self.run_id
+
+    @property
+    def events(self) -> Path:
+        return self.warehouse / "events.duckdb"
+
+    def record(self, stage: str, handle: Any) -> None:
+        """Adds a finished stage's handle to the run's manifest."""
+        manifest = read_manifest(self.folder)
+        manifest["stages"][stage] = asdict(handle)
+        _write_json(self.folder / "manifest.json", manifest)
+
+
+@contextmanager
+def open_run(config: Config) -> Iterator[Run]:
+    """Locks the warehouse, makes the run's folder, and writes in its manifest how the run ended."""
+    warehouse = Path(config.warehouse).absolute()
+    try:
+        warehouse.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"warehouse {config.warehouse} cannot be made: {error.strerror}; set another path") from None
+    with _locked(warehouse):
+        run = Run(config, _new_run_folder(warehouse))
+        manifest = {"run_id": run.run_id, "started_at": _now(), "status": "running", "reasons": [], "stages": {},
+                    "config": config.model_dump()}
+        _write_json(run.folder / "manifest.json", manifest)
+        try:
+            yield run
+        except BaseException as error:
+            end_run(run, "failed", (f"{type(error).__name__}: {error}",))
+            raise
+
+
+def end_run(run: Run, status: str, reasons: tuple[str, ...] = ()) -> None:
+    """Writes how the run ended: published, rejected or failed."""
+    manifest = read_manifest(run.folder) | {"status": status, "reasons": reasons, "finished_at": _now()}
+    _write_json(run.folder / "manifest.json", manifest)
+
+
+def read_manifest(folder: Path) -> dict:
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def list_runs(warehouse: Path) -> list[dict]:
+    """The manifests of all runs, oldest first; a run that says it is running while nobody holds the lock has died."""
+    manifests = [read_manifest(path.parent) for path in sorted(warehouse.glob("runs/*/manifest.json"))]
+    for manifest in manifests:
+        if manifest["status"] == "running" and not _is_locked(warehouse):
+            manifest["status"] = "died"
+    return manifests
+
+
+def current_run_id(warehouse: Path) -> str | None:
+    """The run whose tables readers get, or None before the first publication."""
+    link = warehouse / "current.duckdb"
+    return Path(os.readlink(link)).stem if link.is_symlink() else None
+
+
+def connect(path: Path | str, config: Config, *, read_only: bool = False) -> "duckdb.DuckDBPyConnection":
+    """A DuckDB connection in UTC, within the configured memory. Raises InputError if another program has the file."""
+    import duckdb
+
+    try:
+        connection = duckdb.connect(str(path), read_only=read_only)
+    except duckdb.IOException as error:
+        raise WarehouseBusy(f"{path} cannot be opened, most likely because another program has it open; "
+                            f"close that and run again. DuckDB says: {str(error).splitlines()[0]}") from None
+    connection.execute("set timezone = 'UTC'")
+    connection.execute(f"set memory_limit = '{config.memory_limit}'")
+    return connection
+
+
+def sql(name: str) -> str:
+    """The text of sql/<name>.sql."""
+    return resources.files("sql").joinpath(f"{name}.sql").read_text()
+
+
+def first_row(connection: "duckdb.DuckDBPyConnection", query: str, parameters: dict | None = None) -> tuple:
+    """The query's first row; fetches all, because DuckDB 2.0 keeps the connection busy until then."""
+    return connection.execute(query, parameters).fetchall()[0]
+
+
+def digest_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _locked(warehouse: Path) -> Iterator[None]:
+    """Holds the warehouse's lock; the system releases it when the process ends, however it ends."""
+    with (warehouse / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise WarehouseBusy(f"warehouse {warehouse} is in use by another run ({lock.read().strip()}); "
+                                "wait for it to end, or stop it") from None
+        lock.truncate(0)
+        lock.write(f"pid {os.getpid()} on {socket.gethostname()} since {_now()}")
+        lock.flush()
+        yield
+
+
+def _is_locked(warehouse: Path) -> bool:
+    with (warehouse / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _new_run_folder(warehouse: Path) -> str:
+    """Makes a folder named after the time, one microsecond apart from any other, and returns its name."""
+    run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S_%f")
+    (warehouse / "runs" / run_id).mkdir(parents=True)
+    return run_id
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _write_json(path: Path, content: dict) -> None:
+    """All or nothing: a reader sees the old file or the new one."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=1))
+    temporary.replace(path)
