@@ -17,9 +17,13 @@ def resolve_device(name: str) -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         found = torch.cuda.device_count()
-        raise DeviceError(f"device {name!r} was asked for, but torch {torch.__version__} sees {found} CUDA "
-                          "devices here; use 'auto' or 'cpu', or install a CUDA build of torch")
+        raise DeviceError(
+            f"device {name!r} was asked for, but torch {torch.__version__} sees {found} CUDA "
+            "devices here; use 'auto' or 'cpu', or install a CUDA build of torch"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError(f"device {name!r} was asked for, but torch {torch.__version__} sees no Apple GPU "
-                          "here; use 'auto' or 'cpu'")
+        raise DeviceError(
+            f"device {name!r} was asked for, but torch {torch.__version__} sees no Apple GPU "
+            "here; use 'auto' or 'cpu'"
+        )
     return device

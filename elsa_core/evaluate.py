@@ -109,9 +109,7 @@ def _resampled_means(values: np.ndarray, seed: int) -> np.ndarray:
     values = np.atleast_2d(values)
     rng = np.random.default_rng(seed)
     n_users = values.shape[1]
-    draws = [
-        values[:, rng.integers(0, n_users, (BLOCK, n_users))].mean(axis=2) for _ in range(RESAMPLES // BLOCK)
-    ]
+    draws = [values[:, rng.integers(0, n_users, (BLOCK, n_users))].mean(axis=2) for _ in range(RESAMPLES // BLOCK)]
     return np.concatenate(draws, axis=1)
 
 

@@ -58,7 +58,8 @@ class Model:
             raise ValueError(f"X_rows has {X_rows.shape[1]} columns, but the model knows {n_items} items")
         vectors = self.embed(X_rows)
         items, scores = top_k(
-            *self._on_device(vectors), k,
+            *self._on_device(vectors),
+            k,
             adjust=None if exclude_seen else -X_rows.astype(np.float32),  # the −x of x̂ = (x A) Aᵀ − x
             exclude=(*((X_rows,) if exclude_seen else ()), *(() if also_exclude is None else (also_exclude,))),
             candidates=self.is_known if allowed is None else self.is_known & allowed,

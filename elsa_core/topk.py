@@ -64,8 +64,9 @@ def _select(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     last = values[:, -1:]
     crowded = (scores == last).sum(dim=1) > (values == last).sum(dim=1)  # topk may keep any of the tied
     if crowded.any():
-        values[crowded], columns[crowded] = (part[:, :k] for part in
-                                             scores[crowded].sort(dim=1, descending=True, stable=True))
+        values[crowded], columns[crowded] = (
+            part[:, :k] for part in scores[crowded].sort(dim=1, descending=True, stable=True)
+        )
     columns, order = columns.sort(dim=1)
     values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
     return values, columns.gather(1, order)

@@ -89,7 +89,9 @@ def fit(
         loss = steps.run_epoch(epoch) if epoch else None
         seconds = time.perf_counter() - started
         A = unit_rows(W.detach().cpu().numpy())
-        ndcg = None if validation is None else _validation_ndcg(Model(A, [], epoch, config.device), validation, config.k)
+        ndcg = (
+            None if validation is None else _validation_ndcg(Model(A, [], epoch, config.device), validation, config.k)
+        )
         history.append(Epoch(epoch, loss, ndcg, seconds, X.shape[0] / seconds if epoch else None))
         on_epoch(history[-1])
         best.see(history[-1], A)
@@ -118,7 +120,9 @@ class _Steps:
         for step in range(self.per_epoch):
             users = order[step * self.config.batch_size : (step + 1) * self.config.batch_size]
             done = (epoch - 1) * self.per_epoch + step
-            self.optimizer.param_groups[0]["lr"] = self.config.lr * (1 - done / (self.config.n_epochs * self.per_epoch))
+            self.optimizer.param_groups[0]["lr"] = self.config.lr * (
+                1 - done / (self.config.n_epochs * self.per_epoch)
+            )
             total += self.step(users) * len(users)
         loss = total.item() / len(order)
         if not np.isfinite(loss):
@@ -159,9 +163,12 @@ class _Best:
 
 def _validation_ndcg(model: Model, validation: tuple[sparse.csr_array, sparse.csr_array], k: int) -> float:
     fold_in, targets = validation
-    items = np.concatenate([
-        model.recommend(fold_in[first : first + SCORING_ROWS], k)[0] for first in range(0, fold_in.shape[0], SCORING_ROWS)
-    ])
+    items = np.concatenate(
+        [
+            model.recommend(fold_in[first : first + SCORING_ROWS], k)[0]
+            for first in range(0, fold_in.shape[0], SCORING_ROWS)
+        ]
+    )
     return float(evaluate(items, targets, [k])[f"ndcg@{k}"].mean())
 
 
@@ -171,7 +178,11 @@ def _check(X: sparse.csr_array, config: TrainConfig, validation: tuple | None) -
     if not (np.diff(X.indptr) >= 2).any():
         raise ValueError(f"no user of the {X.shape[0]} has two interactions or more: there is nothing to train on")
     if not 1 <= config.factors <= X.shape[1]:
-        raise ValueError(f"factors is {config.factors}, but there are {X.shape[1]} items: it must lie between 1 and that")
+        raise ValueError(
+            f"factors is {config.factors}, but there are {X.shape[1]} items: it must lie between 1 and that"
+        )
     if config.strategy == "early_stopping" and validation is None:
-        raise ValueError("strategy 'early_stopping' needs validation users; pass validation=(fold_in, targets) "
-                         "or use strategy 'default'")
+        raise ValueError(
+            "strategy 'early_stopping' needs validation users; pass validation=(fold_in, targets) "
+            "or use strategy 'default'"
+        )

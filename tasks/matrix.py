@@ -22,21 +22,30 @@ def build_matrix(run: Run, interactions: Interactions) -> Matrix:
 
     rules = run.config.holdout
     with connect(":memory:", run.config) as connection:
-        pairs = connection.sql(sql("holdout"), params={
-            "interactions": str(run.folder / interactions.path),
-            "salt": rules.salt,
-            "test_share": rules.test_share,
-            "validation_share": rules.validation_share,
-            "target_share": rules.target_share,
-        }).to_arrow_table()
+        pairs = connection.sql(
+            sql("holdout"),
+            params={
+                "interactions": str(run.folder / interactions.path),
+                "salt": rules.salt,
+                "test_share": rules.test_share,
+                "validation_share": rules.validation_share,
+                "target_share": rules.target_share,
+            },
+        ).to_arrow_table()
     pairs = pl.DataFrame(pairs)
     counts = pl.col("weight") > 0
-    items = (pairs.filter(counts).group_by("item_id").agg(n_users=pl.len()).sort("item_id")
-             .with_row_index("item_idx"))
-    users = (pairs.group_by("user_id").agg(pl.first("split"), n_items=counts.sum(), n_targets=pl.col("is_target").sum())
-             .sort("user_id").with_row_index("user_idx"))
-    pairs = (pairs.join(users.select("user_id", "user_idx"), on="user_id")
-             .join(items.select("item_id", "item_idx"), on="item_id").sort("user_idx", "item_idx"))
+    items = pairs.filter(counts).group_by("item_id").agg(n_users=pl.len()).sort("item_id").with_row_index("item_idx")
+    users = (
+        pairs.group_by("user_id")
+        .agg(pl.first("split"), n_items=counts.sum(), n_targets=pl.col("is_target").sum())
+        .sort("user_id")
+        .with_row_index("user_idx")
+    )
+    pairs = (
+        pairs.join(users.select("user_id", "user_idx"), on="user_id")
+        .join(items.select("item_id", "item_idx"), on="item_id")
+        .sort("user_idx", "item_idx")
+    )
     users.write_parquet(run.folder / "users.parquet")
     items.write_parquet(run.folder / "items.parquet")
     matrices = _matrices(run, pairs, users, (len(users), len(items)))
@@ -46,8 +55,14 @@ def build_matrix(run: Run, interactions: Interactions) -> Matrix:
         digest.update(matrix.indptr.tobytes() + matrix.indices.tobytes() + matrix.data.tobytes())
     sizes = (matrices[name].shape[0] for name in ("train", "validation_targets", "test_targets"))
     handle = Matrix(*matrices["interactions"].shape, interactions.n_counting, *sizes, digest.hexdigest())
-    get_run_logger().info("%s users × %s items; %s train, %s validate, %s test", f"{handle.n_users:,}", f"{handle.n_items:,}",
-                          f"{handle.n_train_users:,}", f"{handle.n_validation_users:,}", f"{handle.n_test_users:,}")
+    get_run_logger().info(
+        "%s users × %s items; %s train, %s validate, %s test",
+        f"{handle.n_users:,}",
+        f"{handle.n_items:,}",
+        f"{handle.n_train_users:,}",
+        f"{handle.n_validation_users:,}",
+        f"{handle.n_test_users:,}",
+    )
     run.record("matrix", handle)
     return handle
 
@@ -67,7 +82,9 @@ def _matrices(
     matrices["train"] = X[np.flatnonzero(users["split"] == "train")]
     for split in ("validation", "test"):
         rows = np.flatnonzero((users["split"] == split) & (users["n_targets"] > 0))
-        _require(run, len(rows) > 0, users.height, f"{split} with".replace("validation", "validate"), f"{split}_share")
+        _require(
+            run, len(rows) > 0, users.height, f"{split} with".replace("validation", "validate"), f"{split}_share"
+        )
         fold_in = X[rows] - targets[rows]
         fold_in.eliminate_zeros()
         matrices |= {f"{split}_fold_in": fold_in, f"{split}_targets": targets[rows]}
@@ -81,10 +98,14 @@ def _csr(pairs: "pl.DataFrame", shape: tuple[int, int]) -> "csr_array":
 
     indptr = np.zeros(shape[0] + 1, dtype=np.int64)
     np.cumsum(np.bincount(pairs["user_idx"].to_numpy(), minlength=shape[0]), out=indptr[1:])
-    return sparse.csr_array((pairs["weight"].to_numpy(), pairs["item_idx"].to_numpy().astype(np.int64), indptr), shape)
+    return sparse.csr_array(
+        (pairs["weight"].to_numpy(), pairs["item_idx"].to_numpy().astype(np.int64), indptr), shape
+    )
 
 
 def _require(run: Run, is_there: bool, n_users: int, purpose: str, key: str) -> None:
     if not is_there:
-        raise InputError(f"of {n_users:,} users there is none to {purpose} who has two interactions that count; change "
-                         f"holdout.{key} (now {getattr(run.config.holdout, key)}) or bring more data")
+        raise InputError(
+            f"of {n_users:,} users there is none to {purpose} who has two interactions that count; change "
+            f"holdout.{key} (now {getattr(run.config.holdout, key)}) or bring more data"
+        )

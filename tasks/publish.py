@@ -17,7 +17,9 @@ def publish(run: Run, tables: Tables) -> Published:
     final = folder / f"{run.run_id}.duckdb"
     link = run.warehouse / "current.duckdb"
     if link.exists() and not link.is_symlink():
-        raise InputError(f"{link} is a file, but must be a symlink that this program made; move it away and run again")
+        raise InputError(
+            f"{link} is a file, but must be a symlink that this program made; move it away and run again"
+        )
     _sync(folder / tables.path)
     (folder / tables.path).rename(final)
     _sync(folder)

@@ -18,14 +18,22 @@ class Query:
 
 def recommend(config: Config, user_id: str, k: int) -> str:
     """The user's list with titles, as text. Raises InputError for a user without one."""
-    return _rows(config, "queries/recommend", {"user_id": user_id, "k": k},
-                 f"user {user_id} occurs in no event of the published run, or has seen every item")
+    return _rows(
+        config,
+        "queries/recommend",
+        {"user_id": user_id, "k": k},
+        f"user {user_id} occurs in no event of the published run, or has seen every item",
+    )
 
 
 def similar(config: Config, item_id: str, k: int) -> str:
     """The item's neighbours with titles, as text. Raises InputError for an item without any."""
-    return _rows(config, "queries/similar", {"item_id": item_id, "k": k},
-                 f"item {item_id} is not in the published catalogue; it may have too few interactions")
+    return _rows(
+        config,
+        "queries/similar",
+        {"item_id": item_id, "k": k},
+        f"item {item_id} is not in the published catalogue; it may have too few interactions",
+    )
 
 
 def runs(config: Config) -> str:
@@ -39,7 +47,9 @@ def runs(config: Config) -> str:
     for manifest in reversed(manifests):
         mark = "→ " if manifest["run_id"] == current else "  "
         reason = "; ".join(manifest["reasons"]).split("\n")[0]
-        lines.append(f"{mark}{manifest['run_id']:<24}{manifest['started_at'][:19]:<22}{manifest['status']:<12}{reason}".rstrip())
+        lines.append(
+            f"{mark}{manifest['run_id']:<24}{manifest['started_at'][:19]:<22}{manifest['status']:<12}{reason}".rstrip()
+        )
     return "\n".join(lines)
 
 
@@ -55,8 +65,13 @@ def example_queries(config: Config) -> list[Query]:
     with _open(config) as connection:
         user_id = first_row(connection, sql("queries/example_user"))[0]
         item_id = first_row(connection, "select item_id from popular_items where rank = 1")[0]
-        texts = [sql(f"queries/{name}").rstrip().replace("$user_id", _literal(user_id)).replace("$item_id", _literal(item_id))
-                 for name in ("example_recommend", "example_similar", "example_popular")]
+        texts = [
+            sql(f"queries/{name}")
+            .rstrip()
+            .replace("$user_id", _literal(user_id))
+            .replace("$item_id", _literal(item_id))
+            for name in ("example_recommend", "example_similar", "example_popular")
+        ]
         return [Query(text, _as_text(connection.sql(text))) for text in texts]
 
 
@@ -67,7 +82,9 @@ def _literal(value: object) -> str:
 def _open(config: Config):
     path = Path(config.warehouse).absolute() / "current.duckdb"
     if not path.exists():
-        raise InputError(f"{config.warehouse} has no published tables yet; make some with: elsa nightly --config FILE")
+        raise InputError(
+            f"{config.warehouse} has no published tables yet; make some with: elsa nightly --config FILE"
+        )
     return connect(path, config, read_only=True)
 
 

@@ -63,8 +63,10 @@ def _train_config(config: Config) -> "TrainConfig":
 def _check_factors(config: Config, matrix: Matrix) -> None:
     factors = config.policy_configs.elsa.factors
     if factors > matrix.n_items:
-        raise InputError(f"policy_configs: factors is {factors}, but only {matrix.n_items} items are left to recommend; "
-                         f"set factors to {matrix.n_items} or less, or lower interactions.min_item_interactions")
+        raise InputError(
+            f"policy_configs: factors is {factors}, but only {matrix.n_items} items are left to recommend; "
+            f"set factors to {matrix.n_items} or less, or lower interactions.min_item_interactions"
+        )
 
 
 def _fit(
@@ -95,7 +97,12 @@ def _log_epoch(epoch: "Epoch") -> None:
 def _save(run: Run, stage: str, model: "Model", name: str) -> Trained:
     model.save(run.folder / name)
     seconds = sum(epoch["seconds"] for epoch in model.history)
-    handle = Trained(name, model.best_epoch, *model.item_embeddings.shape, seconds,
-                     digest_of_file(run.folder / name / "model.safetensors"))
+    handle = Trained(
+        name,
+        model.best_epoch,
+        *model.item_embeddings.shape,
+        seconds,
+        digest_of_file(run.folder / name / "model.safetensors"),
+    )
     run.record(stage, handle)
     return handle

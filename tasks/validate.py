@@ -37,8 +37,10 @@ def validate(run: Run) -> Validated:
     pl.DataFrame(rows, infer_schema_length=None).write_parquet(run.folder / "validation.parquet")
     failed = [f"{row['rule']}: {row['observed']}" for row in rows if not row["passed"]]
     if failed:
-        raise ValidationFailed(f"{len(failed)} of {len(rows)} expectations about the events do not hold; nothing was "
-                               "trained or published:\n  " + "\n  ".join(failed))
+        raise ValidationFailed(
+            f"{len(failed)} of {len(rows)} expectations about the events do not hold; nothing was "
+            "trained or published:\n  " + "\n  ".join(failed)
+        )
     get_run_logger().info("all %s expectations hold", len(rows))
     handle = Validated("validation.parquet", len(rows))
     run.record("validate", handle)
@@ -50,24 +52,39 @@ def _rules(config: Config) -> list[Rule]:
 
     limits, columns = config.validation, config.source.columns
     rules = [
-        Rule(f"at least {limits.min_events:,} events",
-             gxe.ExpectTableRowCountToBeBetween(min_value=limits.min_events), None),
-        *(Rule(f"{name} is present", gxe.ExpectColumnValuesToNotBeNull(column=name), f"{name} is null")
-          for name in ("user_id", "item_id", "timestamp") if getattr(columns, name) is not None),
+        Rule(
+            f"at least {limits.min_events:,} events",
+            gxe.ExpectTableRowCountToBeBetween(min_value=limits.min_events),
+            None,
+        ),
+        *(
+            Rule(f"{name} is present", gxe.ExpectColumnValuesToNotBeNull(column=name), f"{name} is null")
+            for name in ("user_id", "item_id", "timestamp")
+            if getattr(columns, name) is not None
+        ),
     ]
     if columns.timestamp is not None:
-        rules.append(Rule(
-            "timestamp is not in the future",
-            gxe.UnexpectedRowsExpectation(unexpected_rows_query=sql("future_events")),
-            "timestamp > now() at time zone 'UTC' + interval 1 day",
-        ))
+        rules.append(
+            Rule(
+                "timestamp is not in the future",
+                gxe.UnexpectedRowsExpectation(unexpected_rows_query=sql("future_events")),
+                "timestamp > now() at time zone 'UTC' + interval 1 day",
+            )
+        )
     if limits.min_value is not None or limits.max_value is not None:
-        rules.append(Rule(
-            f"value is between {limits.min_value} and {limits.max_value}",
-            gxe.ExpectColumnValuesToBeBetween(column="value", min_value=limits.min_value, max_value=limits.max_value),
-            " or ".join(f"value {sign} {limit}" for sign, limit in (("<", limits.min_value), (">", limits.max_value))
-                        if limit is not None),
-        ))
+        rules.append(
+            Rule(
+                f"value is between {limits.min_value} and {limits.max_value}",
+                gxe.ExpectColumnValuesToBeBetween(
+                    column="value", min_value=limits.min_value, max_value=limits.max_value
+                ),
+                " or ".join(
+                    f"value {sign} {limit}"
+                    for sign, limit in (("<", limits.min_value), (">", limits.max_value))
+                    if limit is not None
+                ),
+            )
+        )
     return rules
 
 
@@ -79,14 +96,20 @@ def _run(run: Run, rules: list[Rule]) -> list[Any]:
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    source = context.data_sources.add_sql("warehouse", connection_string=f"duckdb:///{run.events}", kwargs={
-        "isolation_level": "AUTOCOMMIT",
-        "skip_autocommit_rollback": True,
-        "pool_reset_on_return": None,
-        "connect_args": {"read_only": True},
-    })
+    source = context.data_sources.add_sql(
+        "warehouse",
+        connection_string=f"duckdb:///{run.events}",
+        kwargs={
+            "isolation_level": "AUTOCOMMIT",
+            "skip_autocommit_rollback": True,
+            "pool_reset_on_return": None,
+            "connect_args": {"read_only": True},
+        },
+    )
     try:
-        batch = source.add_table_asset("events", table_name="events").add_batch_definition_whole_table("all").get_batch()
+        batch = (
+            source.add_table_asset("events", table_name="events").add_batch_definition_whole_table("all").get_batch()
+        )
         for rule in rules:
             rule.expectation.meta = {"rule": rule.name}
         suite = gx.ExpectationSuite("events", expectations=[rule.expectation for rule in rules])
@@ -121,5 +144,7 @@ def _examples(run: Run, rule: Rule) -> str:
     with connect(run.events, run.config, read_only=True) as connection:
         rows = connection.execute(query, {"n": N_EXAMPLES})
         names = [column[0] for column in rows.description]
-        return "; ".join(", ".join(f"{name} {value}" for name, value in zip(names, row, strict=True) if value is not None)
-                         for row in rows.fetchall())
+        return "; ".join(
+            ", ".join(f"{name} {value}" for name, value in zip(names, row, strict=True) if value is not None)
+            for row in rows.fetchall()
+        )

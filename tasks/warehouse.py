@@ -56,8 +56,14 @@ def open_run(config: Config) -> Iterator[Run]:
         raise InputError(f"warehouse {config.warehouse} cannot be made: {error.strerror}; set another path") from None
     with _locked(warehouse):
         run = Run(config, _new_run_folder(warehouse))
-        manifest = {"run_id": run.run_id, "started_at": _now(), "status": "running", "reasons": [], "stages": {},
-                    "config": config.model_dump()}
+        manifest = {
+            "run_id": run.run_id,
+            "started_at": _now(),
+            "status": "running",
+            "reasons": [],
+            "stages": {},
+            "config": config.model_dump(),
+        }
         _write_json(run.folder / "manifest.json", manifest)
         try:
             yield run
@@ -98,8 +104,10 @@ def connect(path: Path | str, config: Config, *, read_only: bool = False) -> "du
     try:
         connection = duckdb.connect(str(path), read_only=read_only)
     except duckdb.IOException as error:
-        raise WarehouseBusy(f"{path} cannot be opened, most likely because another program has it open; "
-                            f"close that and run again. DuckDB says: {str(error).splitlines()[0]}") from None
+        raise WarehouseBusy(
+            f"{path} cannot be opened, most likely because another program has it open; "
+            f"close that and run again. DuckDB says: {str(error).splitlines()[0]}"
+        ) from None
     connection.execute("set timezone = 'UTC'")
     connection.execute(f"set memory_limit = '{config.memory_limit}'")
     return connection
@@ -128,8 +136,10 @@ def _locked(warehouse: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise WarehouseBusy(f"warehouse {warehouse} is in use by another run ({lock.read().strip()}); "
-                                "wait for it to end, or stop it") from None
+            raise WarehouseBusy(
+                f"warehouse {warehouse} is in use by another run ({lock.read().strip()}); "
+                "wait for it to end, or stop it"
+            ) from None
         lock.truncate(0)
         lock.write(f"pid {os.getpid()} on {socket.gethostname()} since {_now()}")
         lock.flush()
