@@ -49,8 +49,8 @@ class Model:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k best items for each row of X_rows (rows, n_items), best first, ties by the lower index.
 
-        A row without an interaction with a known item gets nothing: it has no score. `also_exclude` (rows, n_items) removes the pairs it
-        stores; `allowed` (n_items,) bool keeps the items it marks.
+        A row without an interaction with a known item gets nothing: it has no score. `also_exclude` (rows, n_items)
+        removes the pairs it stores, whatever their values; `allowed` (n_items,) bool keeps the items it marks.
         Returns indices (rows, k) int64 and scores (rows, k) float32; -1 and nan where candidates run out.
         """
         n_items = len(self.item_embeddings)

@@ -12,7 +12,7 @@ def spectral_start(X: sparse.csr_array, factors: int, seed: int) -> np.ndarray:
 
     Randomised subspace iteration (Halko, Martinsson, Tropp 2011). Items without interactions get rows of zeros.
     """
-    n_users, n_items = X.shape
+    n_items = X.shape[1]
     user_scale = _inverse_root(X.sum(axis=1))
     item_scale = _inverse_root(X.sum(axis=0))
     S = (sparse.diags_array(user_scale) @ X @ sparse.diags_array(item_scale)).astype(np.float32).tocsr()

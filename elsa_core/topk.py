@@ -19,8 +19,9 @@ def top_k(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best items of each row by users · items, best first, ties by the lower item index.
 
-    users (rows, r) and items (n_items, r) share a device. `adjust` (rows, n_items) is added to the scores; the pairs
-    that the matrices of `exclude` store (whatever their values) and the items outside the boolean `candidates` (n_items,) never appear.
+    users (rows, r) and items (n_items, r) share a device. `adjust` (rows, n_items) is added to the scores. Pairs that
+    a matrix of `exclude` (rows, n_items) stores, whatever their values, never appear, and neither do items outside
+    the boolean `candidates` (n_items,).
     Returns item indices (rows, k) int64 and scores (rows, k) float32; -1 and nan where candidates run out.
     """
     n_items = len(items)

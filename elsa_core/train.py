@@ -127,8 +127,8 @@ class _Steps:
         loss = total.item() / len(order)
         if not np.isfinite(loss):
             raise FloatingPointError(
-                f"the loss became {loss} in epoch {epoch} at lr={self.config.lr}; the likely cause is a learning rate "
-                f"that is too high: try lr={self.config.lr / 10:g}"
+                f"the loss became {loss} in epoch {epoch} at lr={self.config.lr}; the likely cause is a learning "
+                f"rate that is too high: try lr={self.config.lr / 10:g}"
             )
         return loss
 

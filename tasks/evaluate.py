@@ -79,7 +79,7 @@ def _comparable_champion(run: Run) -> tuple[str | None, str]:
 
 
 def _load_champion(run: Run, run_id: str, n_items: int, device: str) -> "Model":
-    """Its evaluation model over tonight's items: what it did not know it cannot recommend, what is gone it may not."""
+    """Its evaluation model over tonight's items: what it did not know, and what is gone, it cannot recommend."""
     import polars as pl
 
     import elsa_core

@@ -31,8 +31,8 @@ def build_interactions(run: Run) -> Interactions:
         if not n_counting:
             raise InputError(
                 f"no interactions are left: of {n_pairs:,} pairs of a user and an item, {n_before:,} count under "
-                f"interactions.min_value={rules.min_value} and event_values={list(weights) or 'all'}, and none of those has "
-                f"min_user_interactions={rules.min_user_interactions} and min_item_interactions="
+                f"interactions.min_value={rules.min_value} and event_values={list(weights) or 'all'}, and none of those "
+                f"has min_user_interactions={rules.min_user_interactions} and min_item_interactions="
                 f"{rules.min_item_interactions}; lower them"
             )
         connection.execute(f"copy (from interactions order by user_id, item_id) to '{path}' (format parquet)")

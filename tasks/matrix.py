@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @task
 def build_matrix(run: Run, interactions: Interactions) -> Matrix:
-    """Writes the id maps and the matrices that `stages.Matrix` names. Rows are all users, columns the items that count."""
+    """Writes what `stages.Matrix` names. Rows are all users, columns the items that count."""
     import polars as pl
     from scipy import sparse
 
