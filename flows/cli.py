@@ -37,7 +37,7 @@ exit codes of `elsa nightly`:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    atexit.register(_hush)
+    atexit.register(silence_duckdb_at_exit)
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
@@ -111,7 +111,7 @@ def _without_traceback(record: logging.LogRecord) -> bool:
     return True
 
 
-def _hush() -> None:
+def silence_duckdb_at_exit() -> None:
     """Keeps DuckDB 2.0 from listing, at the interpreter's very end, objects that others still held."""
     sys.stderr.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -278,3 +278,8 @@ def _range(section: type[BaseModel], name: str) -> str:
         limits.append(f"`{schema['pattern']}`".replace("|", "\\|"))
     words = {"string": "text", "integer": "whole number", "number": "number", "array": "list", "object": "mapping", "null": "null"}
     return " or ".join(words[kind] for kind in kinds) + "".join(f", {limit}" for limit in limits)
+
+
+def as_parameters(path: str) -> dict[str, dict]:
+    """A build step of prefect.yaml: the checked configuration, as the parameter of the flow."""
+    return {"config": read_config(Path(path)).model_dump()}

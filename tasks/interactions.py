@@ -30,10 +30,10 @@ def build_interactions(run: Run) -> Interactions:
         n_pairs, n_counting, n_users, n_items = first_row(connection, sql("interaction_counts"))
         if not n_counting:
             raise InputError(
-                f"no interactions are left: of {n_pairs:,} pairs of a user and an item, {n_before:,} count under "
-                f"interactions.min_value={rules.min_value} and event_values={list(weights) or 'all'}, and none of those "
-                f"has min_user_interactions={rules.min_user_interactions} and min_item_interactions="
-                f"{rules.min_item_interactions}; lower them"
+                f"no interactions are left: {n_before:,} of {n_pairs:,} pairs of a user and an item count under "
+                f"interactions.min_value={rules.min_value} and event_values={list(weights) or 'all'}; all of those "
+                f"fall to min_user_interactions={rules.min_user_interactions} or min_item_interactions="
+                f"{rules.min_item_interactions}; lower these limits"
             )
         connection.execute(f"copy (from interactions order by user_id, item_id) to '{path}' (format parquet)")
     get_run_logger().info(

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from prefect import get_run_logger, task
 
-from tasks.errors import InputError
 from tasks.stages import Published, Tables
 from tasks.warehouse import Run
 
@@ -16,10 +15,6 @@ def publish(run: Run, tables: Tables) -> Published:
     folder = run.warehouse / "published"
     final = folder / f"{run.run_id}.duckdb"
     link = run.warehouse / "current.duckdb"
-    if link.exists() and not link.is_symlink():
-        raise InputError(
-            f"{link} is a file, but must be a symlink that this program made; move it away and run again"
-        )
     _sync(folder / tables.path)
     (folder / tables.path).rename(final)
     _sync(folder)

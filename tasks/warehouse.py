@@ -48,13 +48,14 @@ class Run:
 
 @contextmanager
 def open_run(config: Config) -> Iterator[Run]:
-    """Locks the warehouse, makes the run's folder, and writes in its manifest how the run ended."""
+    """Locks the warehouse, makes the run's folder, and writes in its manifest if the run fails."""
     warehouse = Path(config.warehouse).absolute()
     try:
         warehouse.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"warehouse {config.warehouse} cannot be made: {error.strerror}; set another path") from None
     with _locked(warehouse):
+        _tidy(warehouse)
         run = Run(config, _new_run_folder(warehouse))
         manifest = {
             "run_id": run.run_id,
@@ -144,6 +145,17 @@ def _locked(warehouse: Path) -> Iterator[None]:
         lock.write(f"pid {os.getpid()} on {socket.gethostname()} since {_now()}")
         lock.flush()
         yield
+
+
+def _tidy(warehouse: Path) -> None:
+    """Removes what a killed run left unfinished; refuses a warehouse whose link is something else."""
+    link = warehouse / "current.duckdb"
+    if link.exists() and not link.is_symlink():
+        raise InputError(
+            f"{link} is a file, but must be a symlink that this program made; move it away and run again"
+        )
+    for unfinished in warehouse.glob("published/*.unfinished*"):
+        unfinished.unlink()
 
 
 def _is_locked(warehouse: Path) -> bool:

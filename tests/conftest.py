@@ -1,0 +1,118 @@
+"""A small world whose answer is known, and ways to run nights in it."""
+
+import atexit
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from flows.cli import silence_duckdb_at_exit
+from tasks.config import Config
+
+atexit.register(silence_duckdb_at_exit)
+N_USERS, N_ITEMS, N_COMMUNITIES = 240, 60, 3
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """One real Prefect API for all flows of the session, on a database of its own."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    with (
+        prefect_test_harness(server_startup_timeout=120),
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+    ):
+        yield
+
+
+@pytest.fixture
+def without_prefect() -> Iterator[None]:
+    """Lets a task's function run without an engine around it."""
+    from prefect.logging import disable_run_logger
+
+    with disable_run_logger():
+        yield
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with the small world's files in it."""
+    monkeypatch.chdir(tmp_path)
+    write_world(tmp_path)
+    return tmp_path
+
+
+def write_world(folder: Path) -> None:
+    """Writes data/ratings.parquet and data/movies.parquet."""
+    (folder / "data").mkdir()
+    community_events().write_parquet(folder / "data" / "ratings.parquet")
+    movies = pl.DataFrame({"movie": range(N_ITEMS), "name": [f"Film {item}" for item in range(N_ITEMS)]})
+    movies.with_columns(genre=pl.lit("drama")).write_parquet(folder / "data" / "movies.parquet")
+
+
+def community_events() -> pl.DataFrame:
+    """Users like the items of their own community (modulo 3), which popularity cannot know and a model can learn.
+
+    User 0 rated everything low, and user 1 rated only item 0.
+    """
+    rng = np.random.default_rng(7)
+    rows = [(1, 0, 5.0, 1_600_000_000)]
+    for user in range(N_USERS):
+        if user == 1:
+            continue
+        own = np.arange(user % N_COMMUNITIES, N_ITEMS, N_COMMUNITIES)
+        liked = rng.choice(own, 10, replace=False)
+        disliked = rng.choice(np.setdiff1d(np.arange(N_ITEMS), own), 3, replace=False)
+        for place, item in enumerate([*liked, *disliked]):
+            rating = 1.0 if user == 0 or place >= 10 else 5.0
+            rows.append((user, int(item), rating, 1_600_000_000 + 1000 * place + user))
+    return pl.DataFrame(rows, schema=["user", "movie", "rating", "at"], orient="row")
+
+
+def settings(**changes: dict) -> dict:
+    """The configuration of the small world; `changes` replace keys inside its sections, but a policy as a whole."""
+    base = {
+        "warehouse": "warehouse",
+        "source": {
+            "events": "data/ratings.parquet",
+            "columns": {"user_id": "user", "item_id": "movie", "timestamp": "at", "value": "rating"},
+            "items": {"path": "data/movies.parquet", "item_id": "movie", "title": "name"},
+        },
+        "interactions": {"min_value": 4.0, "min_user_interactions": 2},
+        "holdout": {"test_share": 0.25, "validation_share": 0.2},
+        "policy_configs": {"embedding_policy": {"factors": 8, "n_epochs": 5, "batch_size": 64}},
+        "evaluation": {"cutoffs": [5, 10]},
+        "recommendations": {"k": 10, "neighbors": 5},
+    }
+    for section, change in changes.items():
+        is_merged = isinstance(change, dict) and section != "policy_configs"
+        base[section] = {**base.get(section, {}), **change} if is_merged else change
+    return base
+
+
+def config(**changes: dict) -> Config:
+    return Config.model_validate(settings(**changes))
+
+
+@pytest.fixture
+def tables(world: Path) -> Callable[[str], list[tuple]]:
+    """Runs a query on the published tables, as a reader would."""
+    import duckdb
+
+    def query(text: str) -> list[tuple]:
+        with duckdb.connect(str(world / "warehouse" / "current.duckdb"), read_only=True) as connection:
+            return connection.execute(text).fetchall()
+
+    return query
+
+
+def snapshot(folder: Path) -> dict[str, bytes | str]:
+    """Every published file byte for byte, and where the symlink points."""
+    found: dict[str, bytes | str] = {
+        str(path.relative_to(folder)): path.read_bytes() for path in folder.glob("published/*")
+    }
+    link = folder / "current.duckdb"
+    return found | ({"current.duckdb": str(link.readlink())} if link.is_symlink() else {})

@@ -1,0 +1,80 @@
+"""The command line, as a person at a terminal sees it."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.cli import main
+from tests.conftest import settings
+
+
+@pytest.fixture
+def my_config(world: Path) -> str:
+    (world / "my.yaml").write_text(yaml.safe_dump(settings()))
+    return "my.yaml"
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_night_and_then_the_tables(my_config: str, world: Path, capfd: pytest.CaptureFixture) -> None:
+    assert main(["nightly", "--config", my_config]) == 0
+    shown = capfd.readouterr().out
+    run_id = re.search(r"^run (\S+): published$", shown, re.MULTILINE)[1]
+    for words in ("passed: ndcg@10", "beside popularity", "elsa", "popularity", "ndcg@5", "warehouse/current.duckdb"):
+        assert words in shown
+    assert len(re.findall(r'-readonly warehouse/current.duckdb "\nselect', shown)) == 3
+
+    assert main(["recommend", "5", "-k", "3", "--config", my_config]) == 0
+    listed = capfd.readouterr().out
+    assert listed.count("Film") == 3 and listed.count("personal") == 3
+
+    assert main(["similar", "7", "-k", "2", "--config", my_config]) == 0
+    assert capfd.readouterr().out.count("Film") == 2
+
+    rejecting = settings(gate={"minimums": {"ndcg@10": 1.1}})
+    Path("rejecting.yaml").write_text(yaml.safe_dump(rejecting))
+    assert main(["nightly", "--config", "rejecting.yaml"]) == 3
+    shown = capfd.readouterr().out
+    assert "FAILED: ndcg@10" in shown and "Nothing was published" in shown
+
+    assert main(["runs", "--config", my_config]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert re.fullmatch(r"  \S+ +\S+ +rejected +ndcg@10 is .*", lines[1])
+    assert re.fullmatch(rf"→ {run_id} +\S+ +published", lines[2])
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_unknown_users_and_items_are_said(my_config: str, capfd: pytest.CaptureFixture) -> None:
+    assert main(["recommend", "5", "--config", my_config]) == 2
+    assert "no published tables yet" in capfd.readouterr().err
+    assert main(["runs", "--config", my_config]) == 2
+    assert "no runs yet" in capfd.readouterr().err
+    assert main(["nightly", "--config", my_config]) == 0
+    assert main(["recommend", "nobody", "--config", my_config]) == 2
+    assert "user nobody occurs in no event" in capfd.readouterr().err
+    assert main(["similar", "x' or 1=1", "--config", my_config]) == 2
+    assert "is not in the published catalogue" in capfd.readouterr().err
+
+
+def test_help_teaches(capfd: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    shown = capfd.readouterr().out
+    for words in ("nightly", "recommend", "similar", "runs", "config", "examples:", "exit codes", "3 rejected"):
+        assert words in shown
+
+
+def test_config_lists_every_key(capfd: pytest.CaptureFixture) -> None:
+    assert main(["config"]) == 0
+    shown = capfd.readouterr().out
+    assert "policy_configs.embedding_policy.patience" in shown and "default 3" in shown
+
+
+def test_the_module_runs_like_the_command(tmp_path: Path) -> None:
+    import sys
+
+    command = [sys.executable, "-m", "flows.nightly", "--config", "nowhere.yaml"]
+    found = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (2, "error: no such configuration file: nowhere.yaml\n")

@@ -1,0 +1,122 @@
+"""The configuration: the dialect as it stands, and refusals that say where and what."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from elsa_core import TrainConfig
+from tasks.config import Config, ElsaPolicy, read_config, reference
+from tasks.errors import InputError
+from tests.conftest import settings
+
+DIALECT = """\
+policy_configs:
+  embedding_policy:      # or scoring_policy, or both
+    policy_type: elsa
+    batch_size: 512      # samples per training batch
+    n_epochs: 20
+    lr: 0.1
+    factors: 10
+    device: auto
+    strategy: early_stopping
+    patience: 3
+"""
+
+
+def read(text: str, folder: Path) -> Config:
+    (folder / "my.yaml").write_text(text)
+    return read_config(folder / "my.yaml")
+
+
+@pytest.mark.parametrize("section", ["embedding_policy", "scoring_policy"])
+def test_the_policy_dialect_is_accepted_as_it_stands(section: str, tmp_path: Path) -> None:
+    policy = read(DIALECT.replace("embedding_policy", section, 1), tmp_path).policy_configs.elsa
+    assert policy == ElsaPolicy(batch_size=512, n_epochs=20, lr=0.1, factors=10, device="auto",
+                                strategy="early_stopping", patience=3)  # fmt: skip
+
+
+def test_two_policy_sections_must_be_equal(tmp_path: Path) -> None:
+    both = "policy_configs:\n  embedding_policy: {factors: 8}\n  scoring_policy: {factors: %s}\n"
+    assert read(both % 8, tmp_path).policy_configs.elsa.factors == 8
+    with pytest.raises(InputError, match="embedding_policy and scoring_policy differ in factors"):
+        read(both % 9, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("warhouse: here", "warhouse: unknown key; did you mean 'warehouse'\\?"),
+        (
+            "source: {columns: {usr: a}}",
+            "source.columns.usr: unknown key; did you mean 'user_id'\\? allowed are user_id, item_id",
+        ),
+        (
+            "policy_configs: {embedding_policy: {factors: many}}",
+            "embedding_policy.factors: got 'many', must be a valid",
+        ),
+        ("policy_configs: {embedding_policy: {batch_size: true}}", "batch_size: got True, must be a valid integer"),
+        ("policy_configs: {embedding_policy: {n_epochs: 0}}", "n_epochs: got 0, must be greater than or equal to 1"),
+        ("policy_configs: {embedding_policy: {device: gpu}}", "device: got 'gpu', must match pattern"),
+        ("policy_configs: {embedding_policy: {policy_type: als}}", "policy_type: got 'als', must be 'elsa'"),
+        ("holdout: {test_share: 0.6, validation_share: 0.4}", "holdout: test_share .* must stay below 1"),
+        ("interactions: {min_value: 4}", "interactions.min_value needs a column.*source.columns.value"),
+        ("interactions: {event_values: {view: -1}}", "event_values.view is -1"),
+        ("interactions: {event_values: []}", "event_values is empty"),
+        ("evaluation: {cutoffs: [0]}", "cutoffs is \\[0\\]"),
+        ("gate: {minimums: {ndcg@7: 0.1}}", "gate.minimums.ndcg@7 is not measured; .*ndcg@10"),
+        ("memory_limit: lots", "memory_limit: got 'lots'"),
+        ("seed: 1\nseed: 2", "the key 'seed' is given twice"),
+        ("- a list", "must hold keys and values"),
+        ("a: [", "cannot be read as YAML"),
+    ],
+)
+def test_mistakes_are_named_with_path_value_and_what_is_allowed(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        read(text, tmp_path)
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(InputError, match="no such configuration file: nowhere.yaml"):
+        read_config(Path("nowhere.yaml"))
+
+
+def test_numbers_may_be_written_as_in_yaml_1_2(tmp_path: Path) -> None:
+    assert read("policy_configs: {scoring_policy: {lr: 1e-3}}", tmp_path).policy_configs.elsa.lr == 1e-3
+
+
+def test_event_values_may_be_a_list_or_weights() -> None:
+    weights = [
+        Config.model_validate({
+            "source": {"columns": {"event_type": "kind"}}, "interactions": {"event_values": given},
+        }).interactions.event_weights()
+        for given in (["buy"], {"buy": 3.0, "view": 1})
+    ]  # fmt: skip
+    assert weights == [{"buy": 1.0}, {"buy": 3.0, "view": 1.0}]
+
+
+def test_every_key_has_a_default_a_range_and_a_sentence() -> None:
+    for path, default, _, limits, description in reference():
+        assert default and limits, path
+        assert re.fullmatch(r"(?s)\w.*\w.*[.]", description), path
+    assert Config() == Config.model_validate({})
+
+
+def test_the_policy_and_the_library_have_the_same_defaults() -> None:
+    library = {field.name: field.default for field in fields(TrainConfig)}
+    policy = ElsaPolicy().model_dump(exclude={"policy_type"})
+    assert policy == {name: library[name] for name in policy}
+
+
+def test_the_shipped_configurations_are_valid() -> None:
+    found = sorted((Path(__file__).parents[1] / "config").glob("*.yaml"))
+    assert found
+    for path in found:
+        read_config(path)
+
+
+def test_the_configuration_survives_the_trip_through_prefect() -> None:
+    config = Config.model_validate(settings())
+    assert Config.model_validate(yaml.safe_load(config.model_dump_json())) == config

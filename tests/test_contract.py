@@ -1,0 +1,96 @@
+"""The output tables' contract: each check of sql/checks/ notices when its promise is broken."""
+
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from flows.nightly import nightly
+from tasks.materialize import ContractBroken, _check_contract
+from tasks.warehouse import Run
+from tests.conftest import config
+
+pytestmark = pytest.mark.usefixtures("prefect_server", "without_prefect")
+CHECKS = sorted(path.stem for path in (Path(__file__).parents[1] / "sql" / "checks").glob("*.sql"))
+
+SABOTAGE = {
+    "embeddings_are_unit_length": "update item_embeddings set embedding = [0, 0, 0, 0, 0, 0, 0, 2] where item_id = 3",
+    "every_user_is_there": "delete from user_topk where user_id = 5; delete from user_items where user_id = 5",
+    "ids_resolve": "update item_neighbors set neighbor_item_id = 999 where item_id = 3 and rank = 5",
+    "lists_are_complete": "delete from user_topk where user_id = 5 and rank = 10",
+    "no_item_next_to_itself": "update item_neighbors set neighbor_item_id = 3 where item_id = 3 and rank = 5",
+    "no_item_twice": """
+        update user_topk set item_id = (select item_id from user_topk where user_id = 5 and rank = 1)
+        where user_id = 5 and rank = 2
+    """,
+    "no_seen_item": """
+        update user_topk set item_id = (select min(item_id) from user_items where user_id = 5 and weight = 0)
+        where user_id = 5 and rank = 2
+    """,
+    "personal_comes_first": "update user_topk set source = 'popular' where user_id = 5 and rank = 2",
+    "ranks_have_no_gaps": "update user_topk set rank = 11 where user_id = 5 and rank = 10",
+    "scores_descend": "update user_topk set score = 'nan' where user_id = 5 and rank = 2",
+    "tables_are_not_empty": "delete from item_neighbors",
+}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One published file to copy and spoil."""
+    from tests.conftest import write_world
+
+    folder = tmp_path_factory.mktemp("contract")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_world(folder)
+        nightly(config())
+    return folder / "warehouse" / "current.duckdb"
+
+
+def test_every_check_is_tried() -> None:
+    assert sorted(SABOTAGE) == CHECKS
+
+
+def test_an_untouched_file_passes(published: Path) -> None:
+    _check_contract(Run(config(), "run"), published)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_broken_promise_is_noticed(check: str, published: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.duckdb"
+    shutil.copy(published, copy)
+    with duckdb.connect(str(copy)) as connection:
+        connection.execute(SABOTAGE[check])
+    with pytest.raises(ContractBroken, match=rf"\b{check}: \d+ rows, such as"):
+        _check_contract(Run(config(), "run"), copy)
+
+
+def test_tables_that_break_the_contract_are_never_published(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from elsa_core import Model
+
+    honest = Model.recommend
+    monkeypatch.setattr(
+        Model,
+        "recommend",
+        lambda self, X, k, also_exclude=None: honest(self, X, k, exclude_seen=also_exclude is None),
+    )
+    with pytest.raises(ContractBroken, match="no_seen_item"):
+        nightly(config())
+    assert not (world / "warehouse" / "current.duckdb").exists()
+    assert list((world / "warehouse" / "published").iterdir()) == []
+
+
+def test_files_can_be_read_by_duckdb_1_5(published: Path) -> None:
+    import subprocess
+    import sys
+
+    program = Path(sys.executable).parent / "duckdb"
+    if not program.exists():
+        pytest.skip("duckdb-cli, a DuckDB 1.5 client, is not installed (extra: demo)")
+    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    if not version.startswith("v1.5"):
+        pytest.skip(f"duckdb-cli is {version.split()[0]}, not 1.5")
+    query = "select count(*) from user_topk join items using (item_id)"
+    command = [program, "-readonly", "-csv", "-noheader", str(published), query]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "2400"

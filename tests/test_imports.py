@@ -1,0 +1,68 @@
+"""Who may import whom: flows → tasks → elsa_core, and nobody else's business."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("torch", "great_expectations", "polars", "scipy")
+FORBIDDEN = {
+    "elsa_core": {
+        "flows",
+        "tasks",
+        "prefect",
+        "duckdb",
+        "polars",
+        "great_expectations",
+        "pyarrow",
+        "pydantic",
+        "yaml",
+    },
+    "tasks": {"flows"},
+    "flows": {"elsa_core", "torch", "scipy", "polars", "duckdb", "numpy", "pyarrow", "great_expectations"},
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Full names of what a file imports anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def is_task(path: Path) -> bool:
+    return "\n@task" in path.read_text()
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_packages_import_only_what_lies_below_them(package: str) -> None:
+    files = sorted((ROOT / package).glob("*.py"))
+    assert files
+    for path in files:
+        assert not {name.split(".")[0] for name in imports_of(path)} & FORBIDDEN[package], path
+
+
+def test_tasks_do_not_import_each_other() -> None:
+    tasks = {f"tasks.{path.stem}" for path in (ROOT / "tasks").glob("*.py") if is_task(path)}
+    assert len(tasks) == 9
+    for name in tasks:
+        assert not imports_of(ROOT / f"{name.replace('.', '/')}.py") & (tasks - {name}), name
+
+
+def test_elsa_core_reads_no_environment() -> None:
+    for path in (ROOT / "elsa_core").glob("*.py"):
+        assert "os" not in imports_of(path) and "environ" not in path.read_text(), path
+
+
+@pytest.mark.parametrize("module", ["flows.nightly", "flows.cli"])
+def test_nothing_heavy_is_loaded_before_a_task_needs_it(module: str) -> None:
+    script = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

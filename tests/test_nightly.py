@@ -1,0 +1,150 @@
+"""Whole nights in the small world: published, rejected, repeated."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from flows.nightly import nightly
+from tasks.warehouse import list_runs
+from tests.conftest import N_ITEMS, N_USERS, community_events, config, snapshot
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+Tables = Callable[[str], list[tuple]]
+
+
+def test_progress_is_shown(world: Path, caplog: pytest.LogCaptureFixture) -> None:
+    nightly(config())
+    for words in ("rows", "expectations hold", "epoch 1, loss", "validation nDCG", "users/s", "contract checks hold"):
+        assert words in caplog.text
+
+
+def test_publishes_tables_that_keep_the_contract(world: Path, tables: Tables) -> None:
+    outcome = nightly(config())
+    assert outcome.status == "published"
+    assert tables("select run_id, n_events, n_users, n_items, k from run_info") == [
+        (outcome.run_id, community_events().height, N_USERS, N_ITEMS, 10)
+    ]
+    assert tables("select count(*), count(distinct user_id) from user_topk") == [(10 * N_USERS, N_USERS)]
+    assert tables("select count(*) from item_neighbors") == [(5 * N_ITEMS,)]
+    assert tables("select typeof(user_id), typeof(item_id) from user_topk limit 1") == [("BIGINT", "BIGINT")]
+    assert tables("select distinct typeof(embedding) from item_embeddings") == [("FLOAT[8]",)]
+    assert tables("select distinct typeof(embedding) from user_embeddings") == [("FLOAT[8]",)]
+    assert tables("select title, genre from items where item_id = 7") == [("Film 7", "drama")]
+    assert {name for (name,) in tables("select table_name from duckdb_tables()")} == {
+        "user_topk", "item_neighbors", "popular_items", "item_embeddings", "user_embeddings", "user_items", "items",
+        "run_info", "run_metrics", "gate_checks", "validation_results",
+    }  # fmt: skip
+
+
+def test_recommends_what_the_community_likes_and_nothing_seen(world: Path, tables: Tables) -> None:
+    nightly(config())
+    events = community_events()
+    listed = pl.DataFrame(tables("select user_id, item_id, rank, source from user_topk"), orient="row",
+                          schema=["user", "movie", "rank", "source"])  # fmt: skip
+    seen = listed.join(events, on=["user", "movie"], how="semi")
+    assert seen.is_empty(), "items rated low are seen, too"
+    first = listed.filter((pl.col("rank") <= 3) & (pl.col("user") > 1))
+    assert (first["user"] % 3 == first["movie"] % 3).mean() > 0.9
+    neighbours = tables("select avg((item_id % 3 = neighbor_item_id % 3)::int) from item_neighbors where rank <= 3")
+    assert neighbours[0][0] > 0.9
+
+
+def test_users_without_a_history_that_counts_get_popular_items(world: Path, tables: Tables) -> None:
+    nightly(config())
+    assert tables("select user_id from user_topk where source = 'popular' group by all order by all") == [(0,), (1,)]
+    expected = tables("""
+        select item_id from popular_items
+        where item_id not in (select item_id from user_items where user_id = 0) order by rank limit 10
+    """)
+    assert tables("select item_id from user_topk where user_id = 0 order by rank") == expected
+    assert tables("select max(weight) from user_items where user_id in (0, 1)") == [(0.0,)]
+
+
+def test_a_rejected_night_leaves_the_published_tables_byte_for_byte(world: Path) -> None:
+    first = nightly(config())
+    before = snapshot(world / "warehouse")
+    state = nightly(config(gate={"minimums": {"ndcg@10": 1.1}}), return_state=True)
+    assert (state.name, state.is_completed()) == ("Rejected", True)
+    assert "ndcg@10" in state.message and "at least 1.1" in state.message
+    assert snapshot(world / "warehouse") == before
+    runs = list_runs(world / "warehouse")
+    assert [run["status"] for run in runs] == ["published", "rejected"]
+    assert runs[0]["run_id"] == first.run_id
+    assert "at least 1.1" in runs[1]["reasons"][0]
+
+
+def test_the_same_night_again_changes_nothing(world: Path, tables: Tables) -> None:
+    names = [
+        "user_topk",
+        "item_neighbors",
+        "popular_items",
+        "item_embeddings",
+        "user_embeddings",
+        "user_items",
+        "items",
+    ]
+    nightly(config())
+    before = {name: tables(f"from {name}") for name in names}
+    nightly(config())
+    assert {name: tables(f"from {name}") for name in names} == before
+    with duckdb.connect(str(world / "warehouse" / "events.duckdb"), read_only=True) as connection:
+        assert connection.execute("select count(*) from events").fetchall() == [(community_events().height,)]
+
+
+def test_tonight_is_compared_with_the_published_model_on_the_same_users(world: Path, tables: Tables) -> None:
+    nightly(config())
+    nightly(config())
+    rows = dict(tables("select model, value from run_metrics where metric = 'ndcg' and k = 10"))
+    assert rows["champion"] == rows["elsa"], "the same data and seed give the same model"
+    assert rows["elsa"] > 2 * rows["popularity"]
+    check = tables("select value, low, high, passed from gate_checks where name like 'no loss%'")
+    assert check == [(0.0, 0.0, 0.0, True)]
+
+
+def test_a_worse_model_than_the_published_one_is_rejected(world: Path) -> None:
+    nightly(config())
+    worse = {"embedding_policy": {"factors": 1, "n_epochs": 1, "strategy": "default"}}
+    outcome = nightly(config(policy_configs=worse, gate={"min_lift_over_popularity": -1.0}))
+    assert outcome.status == "rejected"
+    assert "must not lie below 0" in outcome.reasons[0]
+
+
+def test_a_champion_that_held_out_other_users_is_not_compared(world: Path, tables: Tables) -> None:
+    nightly(config())
+    assert nightly(config(holdout={"salt": "other"})).status == "published"
+    assert tables("select verdict like '%held out other users%' from gate_checks where name like 'no loss%'") == [
+        (True,)
+    ]
+    assert tables("select count(*) from run_metrics where model = 'champion'") == [(0,)]
+
+
+def test_new_and_gone_items_do_not_disturb_the_comparison(world: Path, tables: Tables) -> None:
+    nightly(config())
+    renamed = community_events().with_columns(movie=pl.when(pl.col("movie") >= 57).then(pl.col("movie") + 100)
+                                              .otherwise(pl.col("movie")))  # fmt: skip
+    renamed.write_parquet("data/ratings.parquet")
+    assert nightly(config()).status == "published"
+    assert tables("select count(*) from user_topk where item_id between 57 and 59") == [(0,)]
+    assert tables("select count(*) from run_metrics where model = 'champion'")[0][0] > 0
+
+
+def test_ids_may_be_text_and_there_may_be_no_times_values_or_metadata(world: Path, tables: Tables) -> None:
+    liked = community_events().filter(pl.col("rating") > 4)
+    liked.select(user_id=pl.format("Zoë '{}'", "user"), item_id=pl.format("{};drop table", "movie")).write_csv(
+        "data/text.csv"
+    )
+    source = {"events": "data/text.csv", "columns": {}, "items": None}
+    assert nightly(config(source=source, interactions={"min_value": None})).status == "published"
+    assert tables("select count(*) from user_topk where user_id = 'Zoë ''5'''") == [(10,)]
+    assert tables("select title from items limit 1") == [(None,)]
+
+
+def test_both_dialect_sections_work(world: Path) -> None:
+    policy = {"policy_type": "elsa", "factors": 8, "n_epochs": 2, "strategy": "default"}
+    assert nightly(config(policy_configs={"scoring_policy": policy})).status == "published"
+    assert (
+        nightly(config(policy_configs={"scoring_policy": policy, "embedding_policy": policy})).status == "published"
+    )

@@ -1,0 +1,206 @@
+"""fit: what it learns, when it stops, what it refuses."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+import elsa_core.train
+from elsa_core import DeviceError, Epoch, TrainConfig, evaluate, fit, resolve_device
+
+config = TrainConfig(factors=4, batch_size=32, n_epochs=4, device="cpu", strategy="default", k=5)
+
+
+def random_interactions(n_users: int = 200, n_items: int = 30, seed: int = 0) -> sparse.csr_array:
+    """Weighted, at least two interactions a user; neighbouring items go together."""
+    rng = np.random.default_rng(seed)
+    distance = np.abs(rng.uniform(0, n_items, (n_users, 1)) - np.arange(n_items))
+    is_liked = rng.random((n_users, n_items)) < 0.8 * np.exp(-((distance / 4) ** 2))
+    is_liked[:, :2] |= is_liked.sum(axis=1, keepdims=True) < 2
+    return sparse.csr_array(is_liked * rng.uniform(0.5, 2, is_liked.shape).astype(np.float32))
+
+
+def validation_users(n_items: int = 30) -> tuple[sparse.csr_array, sparse.csr_array]:
+    X = random_interactions(60, n_items, seed=1).toarray()
+    is_target = np.cumsum(X > 0, axis=1) % 2 == 0
+    return sparse.csr_array(X * ~is_target), sparse.csr_array(X * is_target)
+
+
+@pytest.fixture
+def scripted_ndcg(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The validation nDCG of epochs 0, 1, …; its highest is that of epoch 2."""
+    ndcg = [0.1, 0.2, 0.5, 0.4, 0.5, 0.3, 0.2, 0.1, 0.1]
+    values = iter(ndcg)
+    monkeypatch.setattr(elsa_core.train, "_validation_ndcg", lambda *_: next(values))
+    return ndcg
+
+
+class LargestTensor(TorchDispatchMode):
+    """Records how many elements the largest tensor has that any operation takes or returns."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        sizes = [leaf.numel() for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, torch.Tensor)]
+        self.numel = max(self.numel, *sizes, 0)
+        return out
+
+
+def test_one_seed_gives_bitwise_equal_models_and_another_does_not() -> None:
+    X = random_interactions()
+    first, again, other = (fit(X, replace(config, seed=seed)) for seed in (7, 7, 8))
+    assert first.item_embeddings.tobytes() == again.item_embeddings.tobytes()
+    assert [e["loss"] for e in first.history] == [e["loss"] for e in again.history]
+    assert first.item_embeddings.tobytes() != other.item_embeddings.tobytes()
+
+
+def test_training_lowers_the_loss() -> None:
+    X = random_interactions()
+    start, *_, last = (entry["loss"] for entry in fit(X, replace(config, n_epochs=30, lr=1.0)).history[1:])
+    assert last < start - 0.01
+
+
+def test_no_tensor_of_users_times_items_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_items, wide = 3000, replace(config, batch_size=256, n_epochs=1)
+    X = random_interactions(300, n_items)
+    with LargestTensor() as largest:
+        fit(X, wide)
+    assert largest.numel == n_items * wide.factors < wide.batch_size * n_items / 50
+    dense = SimpleNamespace(apply=lambda A, rows: torch.from_numpy(rows.toarray()) @ A)  # the recorder must see it
+    monkeypatch.setattr(elsa_core.train, "UserProduct", dense)
+    with LargestTensor() as largest:
+        fit(X, wide)
+    assert largest.numel == wide.batch_size * n_items
+
+
+def test_users_with_fewer_than_two_interactions_do_not_count() -> None:
+    X = random_interactions(100)
+    few = sparse.csr_array(np.eye(31, 30, dtype=np.float32))  # one item each, and one without any
+    mixed = sparse.vstack([few[:10], X[:50], few[10:], X[50:]]).tocsr()
+    assert fit(mixed, config).item_embeddings.tobytes() == fit(X, config).item_embeddings.tobytes()
+
+
+# BUG: a stored zero counts as an interaction. Two in a row make ‖x‖ = 0 and the loss NaN, which fit blames on lr.
+@pytest.mark.xfail(reason="users are counted by np.diff(indptr), stored zeros included", strict=True)
+def test_stored_zeros_are_no_interactions() -> None:
+    X = random_interactions(100)
+    mixed = sparse.vstack([X, random_interactions(1)]).tocsr()
+    mixed.data[X.nnz :] = 0
+    assert fit(mixed, config).item_embeddings.tobytes() == fit(X, config).item_embeddings.tobytes()
+
+
+def test_rows_have_length_one_or_zero_where_nobody_interacted() -> None:
+    dense = random_interactions().toarray()
+    dense[:, [4, 17]] = 0
+    dense[0] = np.eye(30)[17]  # the only interaction of a user does not make item 17 known
+    model = fit(sparse.csr_array(dense), config)
+    lengths = np.linalg.norm(model.item_embeddings, axis=1)
+    assert lengths[[4, 17]].tolist() == [0, 0]
+    np.testing.assert_allclose(np.delete(lengths, [4, 17]), 1, atol=1e-6)
+    assert model.is_known.tolist() == [item not in (4, 17) for item in range(30)]
+
+
+def test_two_communities_come_apart() -> None:
+    # Users have 6 of their community's 12 items. The best two factors give each community one direction, at a right
+    # angle to the other's. Then x̂ is 5 at the 6 seen items, 6 at the 6 unseen: cos = 30 / √6·√(6·25 + 6·36) = 0.64018.
+    rng = np.random.default_rng(0)
+    half = rng.permuted(np.tile(np.arange(12) < 6, (120, 1)), axis=1).astype(np.float32)
+    X = sparse.block_diag([half[:60], half[60:]], format="csr")
+    model = fit(sparse.csr_array(X), replace(config, factors=2))
+    items, scores = model.recommend(sparse.csr_array(X), 7)
+    assert (items[:60, :6] < 12).all() and (items[60:, :6] >= 12).all()
+    np.testing.assert_allclose(scores, np.tile([6, 6, 6, 6, 6, 6, 0], (120, 1)), atol=0.1)
+    assert model.history[-1]["loss"] == pytest.approx(2 - 2 * 0.64018, abs=1e-4)
+
+
+def test_early_stopping_waits_for_patience_and_restores_the_best_epoch(scripted_ndcg: list[float]) -> None:
+    stopping = replace(config, n_epochs=8, strategy="early_stopping", patience=3)
+    X = random_interactions()
+    model = fit(X, stopping, validation_users())
+    assert model.best_epoch == 2 == np.argmax(scripted_ndcg)  # the first of two equals
+    assert [entry["ndcg"] for entry in model.history] == scripted_ndcg[: 2 + 3 + 1]
+    until_best = fit(X, replace(stopping, strategy="default"), epochs=2)
+    assert model.item_embeddings.tobytes() == until_best.item_embeddings.tobytes()
+
+
+def test_early_stopping_model_has_the_highest_ndcg_of_its_history() -> None:
+    fold_in, targets = validation_users()
+    stopping = replace(config, lr=20.0, n_epochs=10, strategy="early_stopping", patience=2)
+    model = fit(random_interactions(), stopping, (fold_in, targets))
+    ndcg = [entry["ndcg"] for entry in model.history]
+    assert len(ndcg) == model.best_epoch + 1 + 2 < 11
+    assert model.best_epoch == np.argmax(ndcg)
+    again = evaluate(model.recommend(fold_in, 5)[0], targets, [5])["ndcg@5"].mean()
+    assert again == pytest.approx(max(ndcg), abs=1e-12)
+
+
+def test_default_strategy_runs_all_epochs_and_keeps_the_last(scripted_ndcg: list[float]) -> None:
+    model = fit(random_interactions(), replace(config, n_epochs=8, patience=1), validation_users())
+    assert [entry["epoch"] for entry in model.history] == list(range(9))
+    assert [entry["ndcg"] for entry in model.history] == scripted_ndcg
+    assert model.best_epoch == 8
+
+
+def test_epochs_stops_early_on_the_same_schedule() -> None:
+    X, longer = random_interactions(), replace(config, n_epochs=6)
+    stopped, full = fit(X, longer, epochs=3), fit(X, longer)
+    assert [e["loss"] for e in stopped.history] == [e["loss"] for e in full.history[:4]]
+    assert stopped.best_epoch == 3
+    other_schedule = fit(X, replace(config, n_epochs=3))
+    assert stopped.item_embeddings.tobytes() != other_schedule.item_embeddings.tobytes()
+
+
+# BUG: past n_epochs the learning rate is negative, so that the loss silently climbs.
+@pytest.mark.xfail(reason="epochs may exceed n_epochs", strict=True)
+def test_epochs_beyond_the_schedule_are_refused() -> None:
+    with pytest.raises(ValueError, match="epochs"):
+        fit(random_interactions(), config, epochs=config.n_epochs + 1)
+
+
+def test_on_epoch_sees_every_entry_of_the_history() -> None:
+    seen: list[Epoch] = []
+    model = fit(random_interactions(), config, on_epoch=seen.append)
+    assert [vars(entry) for entry in seen] == model.history
+    assert [entry.epoch for entry in seen] == [0, 1, 2, 3, 4]
+
+
+def with_weight(weight: float) -> sparse.csr_array:
+    X = random_interactions()
+    X.data[3] = weight
+    return X
+
+
+@pytest.mark.parametrize(
+    ("X", "changes", "message"),
+    [
+        (random_interactions(), {"factors": 31}, "factors is 31, but there are 30 items"),
+        (random_interactions(), {"factors": 0}, "factors is 0, but there are 30 items"),
+        *((with_weight(value), {}, "a negative weight, an infinity or a NaN") for value in (-1, np.nan, np.inf)),
+        (sparse.csr_array(np.eye(30)), {}, "no user of the 30 has two interactions"),
+        (sparse.csr_array((4, 30)), {}, "no user of the 4 has two interactions"),
+        (random_interactions(), {"strategy": "early_stopping"}, "needs validation users.*or use strategy 'default'"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused(X: sparse.csr_array, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(X, replace(config, **changes))
+
+
+def test_an_exploding_loss_names_the_epoch_and_the_learning_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elsa_core.train, "cosine_loss", lambda h, gram, squared_length: h.sum() * torch.nan)
+    with pytest.raises(FloatingPointError, match=r"nan in epoch 1 at lr=0\.5;.*try lr=0\.05"):
+        fit(random_interactions(), replace(config, lr=0.5))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(DeviceError, match="'cuda' was asked for.*'auto'"):
+        resolve_device("cuda")
+    assert resolve_device("auto").type == "cpu"
