@@ -10,14 +10,14 @@ from tasks.warehouse import Run
 
 @dataclass(frozen=True)
 class Check:
-    """One condition: `value`, with its 95 % interval where it has one, against `limit`."""
+    """One condition: `value`, with its 95 % interval where it has one, against `threshold`."""
 
     name: str
     metric: str
     value: float | None
     low: float | None
     high: float | None
-    limit: float | None
+    threshold: float | None
     passed: bool
     verdict: str
 
