@@ -1,7 +1,7 @@
 """How the demo's configuration was chosen: nDCG@100 over a grid, on the users that are not test users.
 
-Needs a run of `make nightly`; reads the matrices of the newest one. Each setting is judged on five random fifths of the
-users that train and validate; a fifth of each user's items is hidden. The test users are never looked at.
+Needs a run of `make nightly`; reads the matrices of the newest one. Each setting is judged on five random fifths of
+the users that train and validate; a fifth of each user's items is hidden. The test users are never looked at.
 """
 
 import itertools

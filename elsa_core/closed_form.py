@@ -1,11 +1,16 @@
-"""ELSA's loss without its dense output.
+"""ELSA's loss and its gradient without the dense output.
 
-X is users × items, A (items × r) has rows of length 1, B = A Aᵀ − I, x̂ = x B. The loss is the squared distance of the
-normalised x̂ and x, 2 − 2·cos(x̂, x), averaged over users. With h = x A (users × r) and G = Aᵀ A (r × r):
+X is users × items, here with rows of length 1 (the loss does not depend on their length). A (items × r) has rows of
+length 1, B = A Aᵀ − I, x̂ = x B. The loss is the squared distance of x̂/‖x̂‖ and x, 2 − 2·cos(x̂, x), averaged over b
+users. With h = x A (users × r) and G = Aᵀ A (r × r)
 
-    x · x̂ = ‖h‖² − ‖x‖²        ‖x̂‖² = h G hᵀ − 2‖h‖² + ‖x‖²
+    x · x̂ = ‖h‖² − 1        ‖x̂‖² = h G hᵀ − 2‖h‖² + 1        c = cos(x̂, x) = x · x̂ / ‖x̂‖
 
-so nothing of size users × items is ever made.
+    ∂c/∂h = (2/‖x̂‖ + 2 c/‖x̂‖²) h − c/‖x̂‖² · h G        ∂c/∂G = −c/(2‖x̂‖²) · hᵀ h
+
+    ∂loss/∂A = Xᵀ ∂loss/∂h + 2 A ∂loss/∂G
+
+so nothing of size users × items is ever made. Items meet in h and G only.
 """
 
 import numpy as np
@@ -13,38 +18,34 @@ import torch
 from scipy import sparse
 from torch.nn.functional import embedding_bag
 
-SMALLEST_SHARE = 1e-6  # of ‖x‖²: keeps the square root away from 0 where ‖x̂‖² cancels
+SMALLEST_SQUARED_LENGTH = 1e-6  # of x̂: a shorter one counts as this long, and only its direction carries gradient
 
 
-def cosine_loss(h: torch.Tensor, gram: torch.Tensor, squared_length: torch.Tensor) -> torch.Tensor:
-    """Mean over users of ‖x̂/‖x̂‖ − x/‖x‖‖² from h = x A (users, r), G = Aᵀ A (r, r) and ‖x‖² (users,)."""
-    hh = (h * h).sum(dim=1)
-    dot = hh - squared_length
-    reconstruction = ((h @ gram) * h).sum(dim=1) - 2 * hh + squared_length
-    reconstruction = torch.maximum(reconstruction, SMALLEST_SHARE * squared_length)
-    return 2 - 2 * (dot * torch.rsqrt(reconstruction * squared_length)).mean()
+def cosine_loss(X: sparse.csr_array, A: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean of 2 − 2·cos(x̂, x) over rows x of X (users, items), each of length 1; and its gradient by A (items, r)."""
+    h = weighted_row_sums(X, A)
+    gram = A.T @ A
+    h_gram = h @ gram
+    squared_h = (h * h).sum(dim=1)
+    squared_length = (h_gram * h).sum(dim=1) - 2 * squared_h + 1
+    is_long = squared_length > SMALLEST_SQUARED_LENGTH
+    inverse = squared_length.clamp(min=SMALLEST_SQUARED_LENGTH).rsqrt()
+    cosine = (squared_h - 1) * inverse
+    pull = torch.where(is_long, cosine * inverse * inverse, 0)[:, None]
+    scale = -2 / len(h)
+    grad_h = scale * (2 * (inverse[:, None] + pull) * h - pull * h_gram)
+    grad_gram = scale * (-0.5 * pull * h).T @ h
+    grad = weighted_row_sums(X.T.tocsr(), grad_h).addmm_(A, grad_gram, alpha=2)
+    return 2 - 2 * cosine.mean(), grad
 
 
-class UserProduct(torch.autograd.Function):
-    """h = X A for a sparse X; its gradient is dA = Xᵀ dh. Both are weighted sums of gathered rows."""
-
-    @staticmethod
-    def forward(ctx, weights: torch.Tensor, rows: sparse.csr_array) -> torch.Tensor:
-        ctx.rows = rows
-        return _weighted_row_sums(rows, weights)
-
-    @staticmethod
-    def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return _weighted_row_sums(ctx.rows.T.tocsr(), grad), None
-
-
-def _weighted_row_sums(rows: sparse.csr_array, table: torch.Tensor) -> torch.Tensor:
-    """rows (m, n) sparse times table (n, r) dense, on the table's device."""
+def weighted_row_sums(weights: sparse.csr_array, table: torch.Tensor) -> torch.Tensor:
+    """weights (m, n) sparse times table (n, r) dense, on the table's device and in its precision."""
     return embedding_bag(
-        torch.from_numpy(rows.indices.astype(np.int64, copy=False)).to(table.device),
+        torch.from_numpy(weights.indices.astype(np.int64, copy=False)).to(table.device),
         table,
-        torch.from_numpy(rows.indptr.astype(np.int64, copy=False)).to(table.device),
+        torch.from_numpy(weights.indptr.astype(np.int64, copy=False)).to(table.device),
         mode="sum",
-        per_sample_weights=torch.from_numpy(rows.data).to(table.device, table.dtype),
+        per_sample_weights=torch.from_numpy(weights.data).to(table.device, table.dtype),
         include_last_offset=True,
     )

@@ -64,8 +64,8 @@ class Model:
             exclude=(*((X_rows,) if exclude_seen else ()), *(() if also_exclude is None else (also_exclude,))),
             candidates=self.is_known if allowed is None else self.is_known & allowed,
         )
-        unknown = ~vectors.any(axis=1)
-        items[unknown], scores[unknown] = -1, np.nan
+        without_history = X_rows.astype(bool) @ self.is_known.astype(np.int64) == 0
+        items[without_history], scores[without_history] = -1, np.nan
         return items, scores
 
     def similar(self, item_idx: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -100,7 +100,7 @@ class Model:
     def save(self, path: Path) -> None:
         """Writes item_embeddings as safetensors and the rest as JSON into the folder `path`, made if absent."""
         path.mkdir(parents=True, exist_ok=True)
-        save_file({"item_embeddings": self.item_embeddings}, path / "model.safetensors")
+        save_file({"item_embeddings": np.ascontiguousarray(self.item_embeddings)}, path / "model.safetensors")
         rest = {"history": self.history, "best_epoch": self.best_epoch}
         (path / "model.json").write_text(json.dumps(rest, indent=1))
 

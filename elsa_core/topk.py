@@ -25,6 +25,12 @@ def top_k(
     Returns item indices (rows, k) int64 and scores (rows, k) float32; -1 and nan where candidates run out.
     """
     n_items = len(items)
+    if k < 1:
+        raise ValueError(f"k is {k}: a list has at least one item")
+    if any(pairs.shape != (len(users), n_items) for pairs in exclude):
+        raise ValueError(
+            f"expected pairs of {len(users)} rows and {n_items} items, got {[pairs.shape for pairs in exclude]}"
+        )
     indices = np.full((len(users), k), -1, dtype=np.int64)
     scores = np.full((len(users), k), np.nan, dtype=np.float32)
     for first in range(0, len(users), USER_BLOCK):
@@ -36,7 +42,7 @@ def top_k(
             block = users[rows] @ items[columns].T
             if adjust is not None:
                 at, values = _stored(adjust, rows, columns)
-                block[at] += torch.from_numpy(values).to(block)
+                block.index_put_(at, torch.from_numpy(values).to(block), accumulate=True)
             for pairs in exclude:
                 block[_stored(pairs, rows, columns)[0]] = -torch.inf
             if candidates is not None:

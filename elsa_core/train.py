@@ -8,9 +8,8 @@ from typing import Literal
 import numpy as np
 import torch
 from scipy import sparse
-from torch.nn.functional import normalize
 
-from elsa_core.closed_form import UserProduct, cosine_loss
+from elsa_core.closed_form import cosine_loss
 from elsa_core.device import resolve_device
 from elsa_core.evaluate import evaluate
 from elsa_core.model import Model
@@ -77,13 +76,12 @@ def fit(
 
     Raises ValueError for data or settings that cannot be trained on, FloatingPointError when the loss explodes.
     """
-    _check(X, config, validation)
+    X = _trainable_rows(X)
+    _check(X, config, validation, epochs)
     device = resolve_device(config.device)
-    X = X[np.diff(X.indptr) >= 2].astype(np.float32)
     started = time.perf_counter()
     W = torch.from_numpy(START_LENGTH * spectral_start(X, config.factors, config.seed)).to(device)
-    W.requires_grad_()
-    steps = _Steps(X, W, config)
+    steps = _Steps(_unit_rows(X), W, config)
     history, best = [], _Best(patience=config.patience)
     for epoch in range((config.n_epochs if epochs is None else epochs) + 1):
         loss = steps.run_epoch(epoch) if epoch else None
@@ -108,7 +106,6 @@ class _Steps:
 
     def __init__(self, X: sparse.csr_array, W: torch.Tensor, config: TrainConfig):
         self.X, self.W, self.config = X, W, config
-        self.squared_length = torch.from_numpy(np.asarray(X.multiply(X).sum(axis=1))).to(W)
         self.optimizer = torch.optim.NAdam([W], lr=config.lr)
         self.rng = np.random.default_rng(config.seed)
         self.per_epoch = -(-X.shape[0] // config.batch_size)
@@ -133,15 +130,14 @@ class _Steps:
         return loss
 
     def step(self, users: np.ndarray) -> torch.Tensor:
-        """One gradient step. h and G are the only two places where items meet."""
-        A = normalize(self.W)
-        h = UserProduct.apply(A, self.X[users])
-        gram = A.T @ A
-        loss = cosine_loss(h, gram, self.squared_length[torch.from_numpy(users).to(h.device)])
-        self.optimizer.zero_grad()
-        loss.backward()
+        """One gradient step on W. The loss sees its rows' directions A, so its gradient only turns rows."""
+        lengths = self.W.norm(dim=1, keepdim=True).clamp_(min=torch.finfo(self.W.dtype).tiny)
+        A = self.W / lengths
+        loss, grad = cosine_loss(self.X[users], A)
+        along = (grad * A).sum(dim=1, keepdim=True)
+        self.W.grad = grad.addcmul_(along, A, value=-1).div_(lengths)
         self.optimizer.step()
-        return loss.detach()
+        return loss
 
 
 @dataclass
@@ -172,15 +168,39 @@ def _validation_ndcg(model: Model, validation: tuple[sparse.csr_array, sparse.cs
     return float(evaluate(items, targets, [k])[f"ndcg@{k}"].mean())
 
 
-def _check(X: sparse.csr_array, config: TrainConfig, validation: tuple | None) -> None:
+def _trainable_rows(X: sparse.csr_array) -> sparse.csr_array:
+    """The rows with at least two interactions, of a copy without stored zeros or repeated pairs."""
+    X = sparse.csr_array(X, copy=True)
+    X.sum_duplicates()
+    X.eliminate_zeros()
+    return X[np.diff(X.indptr) >= 2]
+
+
+def _unit_rows(X: sparse.csr_array) -> sparse.csr_array:
+    """X with rows of length 1, in float32; lengths in float64, so that no weight is too large or too small for it."""
+    X = X.astype(np.float64)
+    largest = np.repeat(X.max(axis=1).toarray(), np.diff(X.indptr))
+    X.data /= largest
+    lengths = np.sqrt(np.asarray(X.multiply(X).sum(axis=1)))
+    X.data /= np.repeat(lengths, np.diff(X.indptr))
+    return X.astype(np.float32)
+
+
+def _check(X: sparse.csr_array, config: TrainConfig, validation: tuple | None, epochs: int | None) -> None:
     if X.nnz and not (np.isfinite(X.data).all() and X.data.min() >= 0):
         raise ValueError("X holds a negative weight, an infinity or a NaN; interactions must be non-negative")
-    if not (np.diff(X.indptr) >= 2).any():
-        raise ValueError(f"no user of the {X.shape[0]} has two interactions or more: there is nothing to train on")
+    if X.shape[0] == 0:
+        raise ValueError("no user has two interactions or more: there is nothing to train on")
     if not 1 <= config.factors <= X.shape[1]:
         raise ValueError(
             f"factors is {config.factors}, but there are {X.shape[1]} items: it must lie between 1 and that"
         )
+    if config.batch_size < 1 or config.n_epochs < 1:
+        raise ValueError(f"batch_size is {config.batch_size} and n_epochs {config.n_epochs}: both must be 1 or more")
+    if epochs is not None and not 0 <= epochs <= config.n_epochs:
+        raise ValueError(f"epochs is {epochs}, but the learning rate is planned for n_epochs={config.n_epochs}")
+    if validation is not None and validation[0].shape[0] == 0:
+        raise ValueError("validation holds no users")
     if config.strategy == "early_stopping" and validation is None:
         raise ValueError(
             "strategy 'early_stopping' needs validation users; pass validation=(fold_in, targets) "

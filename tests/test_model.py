@@ -84,7 +84,7 @@ def test_recommend_leaves_out_pairs_and_items_on_request(model: Model, X: sparse
     listed = sparse.random_array(X.shape, density=0.4, rng=np.random.default_rng(2), format="csr")
     is_listed = listed.toarray() > 0
     listed.data[:] = 0  # what counts is that the pair is stored
-    allowed = np.arange(N_ITEMS) % 3 > 0
+    allowed = np.arange(N_ITEMS) % 4 > 0  # the unknown item is among them
     lists = model.recommend(X, 12, also_exclude=listed, allowed=allowed)
     assert_lists(lists, every_score(model, X), is_recommendable(X) & (X.toarray() == 0) & ~is_listed & allowed)
     lists = model.recommend(X, 12, exclude_seen=False, also_exclude=listed)
@@ -100,8 +100,6 @@ def test_a_user_without_a_known_item_is_recommended_nothing(
     assert (items[2:] >= 0).all()
 
 
-# BUG: users are told apart by x A = 0, which also holds where the embeddings of a user's items cancel.
-@pytest.mark.xfail(reason="a user whose embedding is exactly 0 counts as one without a known item", strict=True)
 def test_a_user_whose_items_cancel_is_recommended_something() -> None:
     model = Model(np.array([[1], [-1], [1]], dtype=np.float32), [], best_epoch=0)
     assert model.recommend(sparse.csr_array([[1.0, 1.0, 0.0]]), 1)[0].tolist() == [[2]]
@@ -135,8 +133,6 @@ def test_save_and_load_keep_every_bit(model: Model, tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.similar(np.arange(3), 5)[0], model.similar(np.arange(3), 5)[0])
 
 
-# BUG: safetensors writes the buffer as it lies: columns first, or with the bytes between the rows of a slice.
-@pytest.mark.xfail(reason="save does not make item_embeddings contiguous", strict=True)
 @pytest.mark.parametrize("layout", [np.asfortranarray, lambda A: np.repeat(A, 2, axis=0)[::2]], ids=["F", "slice"])
 def test_save_and_load_keep_embeddings_of_any_layout(model: Model, tmp_path: Path, layout: Callable) -> None:
     Model(layout(model.item_embeddings), [], best_epoch=0).save(tmp_path)

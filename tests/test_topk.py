@@ -140,8 +140,6 @@ def test_an_empty_row_ties_everywhere() -> None:
     )
 
 
-# BUG: of a pair that the matrix stores twice, only one value is added; scipy means their sum.
-@pytest.mark.xfail(reason="block[at] += values adds one of several values", strict=True)
 def test_an_adjustment_stored_twice_is_added_twice() -> None:
     twice = sparse.csr_array((np.array([1.0, 1.0], np.float32), np.array([0, 0]), np.array([0, 2])), (1, 2))
     _, scores = top_k(torch.zeros((1, 1)), torch.zeros((2, 1)), 1, adjust=twice)
