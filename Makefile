@@ -3,7 +3,7 @@ CONFIG ?= config/movielens.yaml
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help nightly test lint clean
+.PHONY: help nightly test lint bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,8 +22,8 @@ bench: .venv/.ready  ## benchmarks (minutes); results belong in benchmarks/RESUL
 	@$(BIN)/python benchmarks/step.py
 	@$(BIN)/python benchmarks/demo.py
 
-clean:  ## remove the environment, the demo data and the demo's warehouse
-	rm -rf .venv data/movielens warehouse build *.egg-info
+clean:  ## remove the environment and the demo data, never a warehouse
+	rm -rf .venv data/movielens build *.egg-info
 
 .venv/.ready: pyproject.toml constraints.txt
 	@echo "setting up .venv (some minutes on first use)"

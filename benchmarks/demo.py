@@ -16,7 +16,7 @@ FACTORS, RATES, N_FOLDS = (32, 64, 128, 256), (0.03, 0.1, 0.3), 5
 
 
 def main() -> None:
-    run = max(Path("warehouse/runs").iterdir())
+    run = max(path.parent for path in Path("warehouse/runs").glob("*/train.npz"))
     parts = [sparse.load_npz(run / f"{name}.npz") for name in ("train", "validation_fold_in", "validation_targets")]
     X = sparse.vstack([parts[0], parts[1] + parts[2]], format="csr")
     folds = list(split(X, np.random.default_rng(0)))

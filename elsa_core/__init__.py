@@ -7,7 +7,7 @@ from elsa_core.device import DeviceError, resolve_device
 from elsa_core.evaluate import evaluate, paired_difference, relative_lift
 from elsa_core.model import Model, load
 from elsa_core.popularity import Popularity
-from elsa_core.train import Epoch, TrainConfig, fit
+from elsa_core.train import Epoch, TrainConfig, TrainingError, fit
 
 __all__ = [
     "DeviceError",
@@ -15,6 +15,7 @@ __all__ = [
     "Model",
     "Popularity",
     "TrainConfig",
+    "TrainingError",
     "evaluate",
     "fit",
     "load",

@@ -1,11 +1,11 @@
-"""Exact top-k of H Aᵀ, in blocks: memory is bounded by the block sizes, not by users or items."""
+"""Exact top-k of H Aᵀ in blocks: memory is bounded by them, not by the number of users or items."""
 
 import numpy as np
 import torch
 from scipy import sparse
 
-USER_BLOCK = 1024
 ITEM_BLOCK = 65_536
+BLOCK_SCORES = 2**22  # 16 MB at a time: as many users as fit
 
 
 def top_k(
@@ -33,8 +33,9 @@ def top_k(
         )
     indices = np.full((len(users), k), -1, dtype=np.int64)
     scores = np.full((len(users), k), np.nan, dtype=np.float32)
-    for first in range(0, len(users), USER_BLOCK):
-        rows = slice(first, min(first + USER_BLOCK, len(users)))
+    user_block = max(1, BLOCK_SCORES // max(1, min(n_items, ITEM_BLOCK)))
+    for first in range(0, len(users), user_block):
+        rows = slice(first, min(first + user_block, len(users)))
         best = torch.empty((rows.stop - first, 0), device=items.device)
         where = torch.empty((rows.stop - first, 0), dtype=torch.int64, device=items.device)
         for start in range(0, n_items, ITEM_BLOCK):

@@ -56,6 +56,10 @@ class Epoch:
     users_per_second: float | None
 
 
+class TrainingError(ValueError):
+    """The data or the settings cannot be trained on, or the loss exploded. The message says what to change."""
+
+
 def ignore(epoch: Epoch) -> None:
     pass
 
@@ -74,7 +78,7 @@ def fit(
     epochs      stop after so many of the n_epochs (to repeat what early stopping found, on the same schedule)
     on_epoch    called after each epoch, for progress
 
-    Raises ValueError for data or settings that cannot be trained on, FloatingPointError when the loss explodes.
+    Raises TrainingError for data or settings that cannot be trained on, and when the loss explodes.
     """
     X = _trainable_rows(X)
     _check(X, config, validation, epochs)
@@ -123,7 +127,7 @@ class _Steps:
             total += self.step(users) * len(users)
         loss = total.item() / len(order)
         if not np.isfinite(loss):
-            raise FloatingPointError(
+            raise TrainingError(
                 f"the loss became {loss} in epoch {epoch} at lr={self.config.lr}; the likely cause is a learning "
                 f"rate that is too high: try lr={self.config.lr / 10:g}"
             )
@@ -188,21 +192,23 @@ def _unit_rows(X: sparse.csr_array) -> sparse.csr_array:
 
 def _check(X: sparse.csr_array, config: TrainConfig, validation: tuple | None, epochs: int | None) -> None:
     if X.nnz and not (np.isfinite(X.data).all() and X.data.min() >= 0):
-        raise ValueError("X holds a negative weight, an infinity or a NaN; interactions must be non-negative")
+        raise TrainingError("X holds a negative weight, an infinity or a NaN; interactions must be non-negative")
     if X.shape[0] == 0:
-        raise ValueError("no user has two interactions or more: there is nothing to train on")
+        raise TrainingError("no user has two interactions or more: there is nothing to train on")
     if not 1 <= config.factors <= X.shape[1]:
-        raise ValueError(
+        raise TrainingError(
             f"factors is {config.factors}, but there are {X.shape[1]} items: it must lie between 1 and that"
         )
     if config.batch_size < 1 or config.n_epochs < 1:
-        raise ValueError(f"batch_size is {config.batch_size} and n_epochs {config.n_epochs}: both must be 1 or more")
+        raise TrainingError(
+            f"batch_size is {config.batch_size} and n_epochs {config.n_epochs}: both must be 1 or more"
+        )
     if epochs is not None and not 0 <= epochs <= config.n_epochs:
-        raise ValueError(f"epochs is {epochs}, but the learning rate is planned for n_epochs={config.n_epochs}")
+        raise TrainingError(f"epochs is {epochs}, but the learning rate is planned for n_epochs={config.n_epochs}")
     if validation is not None and validation[0].shape[0] == 0:
-        raise ValueError("validation holds no users")
+        raise TrainingError("validation holds no users")
     if config.strategy == "early_stopping" and validation is None:
-        raise ValueError(
+        raise TrainingError(
             "strategy 'early_stopping' needs validation users; pass validation=(fold_in, targets) "
             "or use strategy 'default'"
         )

@@ -11,14 +11,9 @@ from pathlib import Path
 from tasks import published
 from tasks.config import Config, read_config, reference
 from tasks.errors import InputError
+from tasks.stages import Outcome
 
 REJECTED = 3
-PREFECT_SETTINGS = {
-    "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # the first start on a small machine takes over 20 s
-}
-
 EPILOG = """\
 examples:
   elsa nightly --config config/movielens.yaml    tonight's run: events in, tables out
@@ -65,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     similar = _command(commands, "similar", _similar, "show an item's published neighbours")
     similar.add_argument("item", help="the item's id, as in the events")
     for command in (recommend, similar):
-        command.add_argument("-k", type=int, default=10, metavar="N", help="how many rows (default 10)")
+        command.add_argument("-k", type=_positive, default=10, metavar="N", help="how many rows (default 10)")
     _command(commands, "runs", _runs, "list all runs and how they ended")
     config = commands.add_parser("config", help="list every configuration key: default, unit, range, meaning")
     config.set_defaults(run=_config)
@@ -85,15 +80,15 @@ def _command(commands: argparse._SubParsersAction, name: str, run: object, text:
     return command
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
 def _nightly(options: argparse.Namespace) -> int:
     config = read_config(options.config)
-    for name, value in PREFECT_SETTINGS.items():
-        os.environ.setdefault(name, value)
-    from flows.nightly import nightly
-
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_without_traceback)
-    outcome = nightly(config)
+    outcome = _run_flow(config)
     print(f"\nrun {outcome.run_id}: {outcome.status}")
     print("gate:", *outcome.checks, sep="\n  ")
     print(f"\nOn the test users, mean and 95 % interval:\n{published.metrics(config, outcome.run_id)}")
@@ -102,6 +97,23 @@ def _nightly(options: argparse.Namespace) -> int:
         return REJECTED
     _print_tables(config)
     return 0
+
+
+def _run_flow(config: Config) -> Outcome:
+    """Runs the flow; where no Prefect server is configured, on a temporary one that has time to start."""
+    from prefect import settings
+
+    from flows.nightly import nightly
+
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_without_traceback)
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    defaults = {
+        settings.PREFECT_SERVER_ANALYTICS_ENABLED: False,
+        settings.PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120,  # 20 s are too few on a small machine
+    }
+    with settings.temporary_settings(set_defaults=defaults):
+        return nightly(config)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
@@ -122,7 +134,7 @@ def _print_tables(config: Config) -> None:
     program = ".venv/bin/duckdb" if Path(".venv/bin/duckdb").exists() else "duckdb"
     print(f"\nThe tables are in {path}. Three queries to paste:")
     for query in published.example_queries(config):
-        print(f'\n{program} -readonly {path} "\n{query.text}"\n{query.output}')
+        print(f"\n{program} -readonly '{path}' <<'SQL'\n{query.text};\nSQL\n{query.output}")
 
 
 def _recommend(options: argparse.Namespace) -> int:

@@ -1,18 +1,24 @@
--- how times in the sources become timestamps in UTC; naive ones are read as UTC
+-- how times in the sources become timestamps in UTC; naive ones are read as UTC; null where they cannot be read
 
--- Unix epochs: seconds, milliseconds, microseconds or nanoseconds, told apart by their size (years 1970 to 5138)
-create or replace temp macro utc_from_number(epoch) as
-    make_timestamp(cast(round(case
-        when abs(epoch) < 1e11 then epoch * 1e6
-        when abs(epoch) < 1e14 then epoch * 1e3
-        when abs(epoch) < 1e17 then epoch
-        else epoch / 1e3
-    end) as bigint));
+-- dates written as a number, such as 20260131; else Unix epochs in seconds, milliseconds, microseconds or nanoseconds,
+-- told apart by their size, from 1973 on (a smaller number is no time)
+create or replace temp macro utc_from_number(given) as
+    case
+        when given between 19000101 and 29991231
+            then cast(try_strptime(cast(cast(given as bigint) as varchar), '%Y%m%d') as timestamp)
+        when abs(given) < 1e8 then null
+        else make_timestamp(cast(round(case
+            when abs(given) < 1e11 then given * 1e6
+            when abs(given) < 1e14 then given * 1e3
+            when abs(given) < 1e17 then given
+            else given / 1e3
+        end) as bigint))
+    end;
 
-create or replace temp macro utc_from_text(written) as
+create or replace temp macro utc_from_text(given) as
     coalesce(
-        utc_from_number(try_cast(written as double)),
-        try_cast(written as timestamptz) at time zone 'UTC'
+        utc_from_number(try_cast(given as double)),
+        try_cast(given as timestamptz) at time zone 'UTC'
     );
 
-create or replace temp macro utc_from_time(moment) as cast(moment as timestamptz) at time zone 'UTC';
+create or replace temp macro utc_from_moment(given) as cast(given as timestamptz) at time zone 'UTC';

@@ -21,7 +21,7 @@ def key(default: Any, description: str, *, unit: str = "", factory: Any = None, 
 class Section(BaseModel):
     """Unknown keys and wrong types are refused; values are never converted silently."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class EventColumns(Section):
@@ -39,7 +39,7 @@ class ItemSource(Section):
 
 
 class Source(Section):
-    events: str | list[str] = key("data/events.parquet", "Event files: a path, a glob or a list of them; .csv, .tsv, .jsonl or .parquet, also .gz or .zst. Relative to the working directory.", unit="path")
+    events: str | list[str] = key("data/events.parquet", "Event files: a path, a glob or a list of them; .csv, .tsv, .jsonl or .parquet, also .gz or .zst. Relative to the working directory.", unit="path", min_length=1)
     columns: EventColumns = key(None, "Which column holds what.", factory=EventColumns)
     items: ItemSource | None = key(None, "Item metadata; without it, items have ids only.")
 
@@ -49,10 +49,16 @@ class Validation(Section):
     min_value: float | None = key(None, "A value below this stops the night.", unit="value")
     max_value: float | None = key(None, "A value above this stops the night.", unit="value")
 
+    @model_validator(mode="after")
+    def check_range(self) -> Self:
+        if None not in (self.min_value, self.max_value) and self.min_value > self.max_value:
+            raise ValueError(f"min_value {self.min_value} is above max_value {self.max_value}")
+        return self
+
 
 class Interactions(Section):
     min_value: float | None = key(None, "An event counts as positive feedback from this value on; without it, every value counts.", unit="value")
-    event_values: dict[str, float] | list[str] | None = key(None, "Event types that count, as a list or with a weight above 0 each; without it, every type counts with weight 1.", unit="weight")
+    event_values: dict[str, float] | list[str] | None = key(None, "Event types that count, as a list or with a weight each; without it, every type counts with weight 1.", unit="weight")
     min_user_interactions: int = key(1, "Users with fewer items than this get popular items.", unit="items", ge=1)
     min_item_interactions: int = key(1, "Items with fewer users than this are not recommended.", unit="users", ge=1)
 
@@ -61,8 +67,8 @@ class Interactions(Section):
         if self.event_values is not None and not self.event_values:
             raise ValueError("event_values is empty, so no event would count: name a type or leave the key out")
         for name, weight in self.event_weights().items():
-            if not weight > 0:
-                raise ValueError(f"event_values.{name} is {weight}: a weight must be above 0; leave the type out instead")
+            if not 1e-6 <= weight <= 1e6:
+                raise ValueError(f"event_values.{name} is {weight}: a weight must lie between 1e-6 and 1e6; leave a type that does not count out")
         return self
 
     def event_weights(self) -> dict[str, float]:
@@ -144,7 +150,7 @@ class Recommendations(Section):
 class Config(Section):
     """Everything a night needs to know."""
 
-    warehouse: str = key("warehouse", "Folder for everything that the nights write. Relative to the working directory.", unit="path")
+    warehouse: str = key("warehouse", "Folder for everything that the nights write. A data set has a warehouse of its own. Relative to the working directory.", unit="path", min_length=1)
     memory_limit: str = key("4GB", "Most memory that DuckDB takes before it spills to disk.", unit="bytes", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
     seed: int = key(0, "Seed of everything random; two CPU runs with one seed are equal.", ge=0)
     source: Source = key(None, "Where events and items come from.", factory=Source)

@@ -13,10 +13,11 @@ from tasks.source_files import (
     SourceFile,
     event_files,
     find_files,
+    id_types,
     mapped,
     open_file,
+    readable,
     require_column,
-    with_id_types,
 )
 from tasks.stages import Events
 from tasks.warehouse import Run, connect, first_row, sql
@@ -31,61 +32,73 @@ MOMENTS = ("TIMESTAMP", "DATE")
 @task
 def ingest(run: Run) -> Events:
     """Adds the events of new files, replaces those of changed ones, and takes over the item metadata."""
-    logger = get_run_logger()
     source = run.config.source
     files = event_files(source)
     with connect(run.events, run.config) as connection:
-        connection.execute(sql("macros"))
-        connection.execute(sql("event_files"))
-        known = dict(connection.execute("select path, digest from event_files").fetchall())
-        new = [file for file in files if known.get(str(file.path)) != file.digest]
+        for name in ("macros", "event_files"):
+            connection.execute(sql(name))
         connection.execute("begin")
-        n_new = sum(_load(connection, source, file, ids) for file, ids in with_id_types(connection, source, new))
-        n_items = _load_items(connection, source.items)
-        n_events, n_files = first_row(connection, "select coalesce(sum(n_rows), 0), count(*) from event_files")
+        _forget_unvalidated(connection)
+        new = _new_files(connection, files)
+        n_new = _load_all(connection, source, new)
+        n_events, n_files, digests = first_row(connection, sql("event_totals"))
         if not n_events:
             raise InputError(f"source.events: {source.events} holds no rows; there is nothing to learn from")
-        digests = connection.execute("select digest from event_files order by path").fetchall()
+        n_items = _load_items(connection, source.items)
         connection.execute("commit")
-    logger.info(
-        "%s events, %s of them from %s new or changed files; metadata for %s items",
-        f"{n_events:,}",
-        f"{n_new:,}",
-        len(new),
-        f"{n_items:,}",
+    get_run_logger().info(
+        f"{n_events:,} events, {n_new:,} of them from {len(new)} new or changed files; metadata for {n_items:,} items"
     )
-    handle = Events(int(n_events), n_new, n_files, hashlib.sha256(repr(digests).encode()).hexdigest())
+    if n_files > len(files):
+        get_run_logger().info(f"the events include those of {n_files - len(files)} files of earlier nights")
+    handle = Events(n_events, n_new, n_files, hashlib.sha256(digests.encode()).hexdigest())
     run.record("ingest", handle)
     return handle
 
 
-def _load(connection: "DuckDBPyConnection", source: Source, file: SourceFile, id_types: dict[str, str]) -> int:
+def _forget_unvalidated(connection: "DuckDBPyConnection") -> None:
+    """Takes out the files of nights that validation stopped; they are read anew if they are still named."""
+    if _has_events(connection):
+        connection.execute("delete from events where file_id in (select file_id from event_files where not is_valid)")
+    connection.execute("delete from event_files where not is_valid")
+
+
+def _has_events(connection: "DuckDBPyConnection") -> bool:
+    return first_row(connection, "select count(*) from duckdb_tables() where table_name = 'events'")[0] > 0
+
+
+def _new_files(connection: "DuckDBPyConnection", files: list[SourceFile]) -> list[SourceFile]:
+    known = dict(connection.execute("select path, digest from event_files").fetchall())
+    return [file for file in files if known.get(str(file.path)) != file.digest]
+
+
+def _load_all(connection: "DuckDBPyConnection", source: Source, files: list[SourceFile]) -> int:
+    """Reads the files into events, whose ids get the type that fits all, and returns the number of rows."""
+    types = id_types(connection, source, files)
+    if _has_events(connection):
+        for name, kind in types.items():
+            connection.execute(f"alter table events alter {name} type {kind}")
+    return sum(_load(connection, source, file, types) for file in files)
+
+
+def _load(connection: "DuckDBPyConnection", source: Source, file: SourceFile, types: dict[str, str]) -> int:
     """Reads one file into events and returns its number of rows."""
-    import duckdb
     from duckdb import ColumnExpression
 
     columns = mapped(connection, source, file.path)
     kind = str(columns.types[columns.columns.index("timestamp")])
-    convert = (
-        "utc_from_number"
-        if kind.startswith(NUMBERS)
-        else "utc_from_time"
-        if kind.startswith(MOMENTS)
-        else "utc_from_text"
-    )
-    connection.execute(f"create or replace temp macro to_utc(given) as {convert}(given)")
+    convert = "number" if kind.startswith(NUMBERS) else "moment" if kind.startswith(MOMENTS) else "text"
+    connection.execute(f"create or replace temp macro to_utc(given) as utc_from_{convert}(given)")
     typed = [
-        ColumnExpression(name).cast(id_types[name]).alias(name) if name in id_types else ColumnExpression(name)
+        ColumnExpression(name).cast(types[name]).alias(name) if name in types else ColumnExpression(name)
         for name in columns.columns
     ]
-    columns.select(*typed).create_view("source_rows", replace=True)
-    try:
+    with readable(file.path):
+        columns.select(*typed).create_view("source_rows", replace=True)
         connection.execute(sql("incoming"))
-        _refuse_unreadable(connection, source, file.path)
-    except duckdb.Error as error:
-        raise InputError(f"{file.path} cannot be read: {str(error).splitlines()[0]}") from None
+    _refuse_unreadable(connection, source, file.path)
     n_rows = _replace_events(connection, file)
-    get_run_logger().info("read %s: %s rows", file.path, f"{n_rows:,}")
+    get_run_logger().info(f"read {file.path.name}: {n_rows:,} rows")
     return n_rows
 
 
@@ -132,19 +145,17 @@ def _load_items(connection: "DuckDBPyConnection", items: ItemSource | None) -> i
     path, *more = find_files(items.path, "source.items.path")
     if more:
         raise InputError(f"source.items.path: {items.path} names {len(more) + 1} files; metadata must be one file")
-    columns = open_file(connection, path).columns
+    relation = open_file(connection, path, [items.item_id])
     for key in ("item_id", "title"):
-        require_column(columns, path, getattr(items, key), f"source.items.{key}")
-    others = [ColumnExpression(name) for name in columns if name not in (items.item_id, items.title)]
-    open_file(connection, path, text_columns=[items.item_id]).select(
-        ColumnExpression(items.item_id).cast("varchar").alias("item_id"),
-        ColumnExpression(items.title).cast("varchar").alias("title"),
-        *others,
-    ).create_view("source_items", replace=True)
-    connection.execute(
-        f"create or replace table items as select * replace (try_cast(item_id as {id_type}) as item_id) "
-        f"from source_items where try_cast(item_id as {id_type}) is not null"
-    )
+        require_column(relation.columns, path, getattr(items, key), f"source.items.{key}")
+    others = [ColumnExpression(name) for name in relation.columns if name not in (items.item_id, items.title)]
+    with readable(path):
+        relation.select(
+            ColumnExpression(items.item_id).cast("varchar").alias("item_id"),
+            ColumnExpression(items.title).cast("varchar").alias("title"),
+            *others,
+        ).create_view("source_items", replace=True)
+        connection.execute(sql("items").replace("$id_type", id_type))
     n_rows, n_items = first_row(connection, "select count(*), count(distinct item_id) from items")
     if n_rows > n_items:
         example = first_row(connection, "select item_id from items group by 1 having count(*) > 1 limit 1")[0]

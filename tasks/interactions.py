@@ -1,10 +1,15 @@
 """Events into one row per (user, item): what counts, how much, and what was merely seen."""
 
+from typing import TYPE_CHECKING
+
 from prefect import get_run_logger, task
 
 from tasks.errors import InputError
 from tasks.stages import Interactions
-from tasks.warehouse import Run, connect, digest_of_file, first_row, sql
+from tasks.warehouse import Run, attach_events, connect, digest_of_file, first_row, sql
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 
 @task
@@ -14,7 +19,7 @@ def build_interactions(run: Run) -> Interactions:
     weights = rules.event_weights()
     path = run.folder / "interactions.parquet"
     with connect(":memory:", run.config) as connection:
-        connection.execute(f"attach '{run.events}' as warehouse (read_only)")
+        attach_events(connection, run)
         connection.execute(
             sql("interactions"),
             {
@@ -23,6 +28,7 @@ def build_interactions(run: Run) -> Interactions:
                 "event_weights": list(weights.values()),
             },
         )
+        _warn_of_unknown_types(connection, list(weights))
         n_before = first_row(connection, sql("interaction_counts"))[1]
         support = {"min_users": rules.min_item_interactions, "min_items": rules.min_user_interactions}
         while first_row(connection, sql("drop_rare"), support)[0]:
@@ -46,3 +52,10 @@ def build_interactions(run: Run) -> Interactions:
     handle = Interactions(path.name, n_users, n_items, n_counting, digest_of_file(path))
     run.record("interactions", handle)
     return handle
+
+
+def _warn_of_unknown_types(connection: "DuckDBPyConnection", types: list[str]) -> None:
+    found = {kind for (kind,) in connection.execute("select distinct event_type from warehouse.events").fetchall()}
+    for kind in types:
+        if kind not in found:
+            get_run_logger().warning(f"interactions.event_values names {kind!r}, but no event is of that type")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger, task
 
 from tasks.stages import Events, Interactions, Matrix, Tables, Trained
-from tasks.warehouse import Run, connect, first_row, sql
+from tasks.warehouse import Run, attach_events, connect, first_row, sql
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +49,7 @@ def materialize(run: Run, events: Events, interactions: Interactions, matrix: Ma
     try:
         with connect(":memory:", run.config) as connection:
             connection.execute(f"attach '{path}' as output (storage_version 'v1.5.0')")
-            connection.execute(f"attach '{run.events}' as warehouse (read_only)")
+            attach_events(connection, run)
             _write_model_tables(connection, run, lists)
             _write_record_tables(connection, run, events, interactions, matrix, trained)
             connection.execute("detach output")

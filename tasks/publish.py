@@ -15,6 +15,7 @@ def publish(run: Run, tables: Tables) -> Published:
     folder = run.warehouse / "published"
     final = folder / f"{run.run_id}.duckdb"
     link = run.warehouse / "current.duckdb"
+    (folder / tables.path).chmod(0o444)
     _sync(folder / tables.path)
     (folder / tables.path).rename(final)
     _sync(folder)

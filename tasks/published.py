@@ -100,5 +100,5 @@ def _as_text(relation) -> str:
     from contextlib import redirect_stdout
 
     with redirect_stdout(io.StringIO()) as shown:
-        relation.show(max_rows=100, max_width=110)
+        relation.show(max_rows=10_000, max_width=130)
     return shown.getvalue().rstrip()

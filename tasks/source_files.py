@@ -2,6 +2,8 @@
 
 import glob
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,10 +37,11 @@ def event_files(source: Source) -> list[SourceFile]:
 
 
 def find_files(pattern: str | list[str], key: str) -> list[Path]:
-    """The files that a path, a glob or a list of them names, in a stable order."""
+    """The absolute paths of the files that a path, a glob or a list of them names, in a stable order."""
     found = []
     for one in [pattern] if isinstance(pattern, str) else pattern:
-        paths = [Path(path) for path in sorted(glob.glob(one, recursive=True)) if Path(path).is_file()]
+        matches = [one] if Path(one).is_file() else sorted(glob.glob(one, recursive=True))
+        paths = [Path(path).resolve() for path in matches if Path(path).is_file()]
         if not paths:
             raise InputError(f"{key}: no such file: {one} (looked in {Path.cwd()})")
         found += paths
@@ -59,32 +62,46 @@ def _reader(path: Path) -> str:
     return READERS[suffixes[-1].lower()]
 
 
-def open_file(
-    connection: "DuckDBPyConnection", path: Path, text_columns: list[str] | None = None
-) -> "DuckDBPyRelation":
-    """The file as a relation. In a CSV file the `text_columns`, or all where none are named, are read as text."""
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turns what DuckDB says about a file into an InputError that names the file."""
     import duckdb
 
     try:
-        match _reader(path):
-            case "csv" if text_columns is not None:
-                return connection.read_csv(str(path), header=True, dtype=dict.fromkeys(text_columns, "VARCHAR"))
-            case "csv":
-                return connection.read_csv(str(path), header=True, all_varchar=True)
-            case "json":
-                return connection.read_json(str(path), format="newline_delimited")
-            case _:
-                return connection.read_parquet(str(path))
+        yield
     except duckdb.Error as error:
         raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+
+
+def open_file(
+    connection: "DuckDBPyConnection", path: Path, ids: list[str], *, all_text: bool = False
+) -> "DuckDBPyRelation":
+    """The file as a relation. The columns `ids` are integers or text; of a CSV file, they or `all_text` are text."""
+    literal = glob.escape(str(path))
+    with readable(path):
+        match _reader(path):
+            case "parquet":
+                return connection.read_parquet(literal)
+            case "csv" if all_text:
+                return connection.read_csv(literal, header=True, all_varchar=True)
+            case "csv":
+                found = connection.read_csv(literal, header=True, all_varchar=True).columns
+                return connection.read_csv(
+                    literal, header=True, dtype={name: "VARCHAR" for name in ids if name in found}
+                )
+            case _:
+                found = connection.read_json(literal, format="newline_delimited")
+                types = dict(zip(found.columns, map(str, found.types), strict=True))
+                types |= {name: "VARCHAR" for name in ids if name in types and types[name] not in INTEGERS}
+                return connection.read_json(literal, format="newline_delimited", columns=types)
 
 
 def mapped(connection: "DuckDBPyConnection", source: Source, path: Path) -> "DuckDBPyRelation":
     """The file's columns under our names, as they came; unmapped ones are null."""
     from duckdb import ColumnExpression, ConstantExpression
 
-    relation = open_file(connection, path)
     mapping = source.columns.model_dump()
+    relation = open_file(connection, path, [mapping["user_id"], mapping["item_id"]], all_text=True)
     for ours, theirs in mapping.items():
         require_column(relation.columns, path, theirs, f"source.columns.{ours}")
     return relation.select(
@@ -101,37 +118,42 @@ def require_column(columns: list[str], path: Path, column: str | None, key: str)
         raise InputError(f"{path} has no column {column!r}, which {key} names; it has {', '.join(columns)}")
 
 
-def with_id_types(
-    connection: "DuckDBPyConnection", source: Source, files: list[SourceFile]
-) -> list[tuple[SourceFile, dict[str, str]]]:
-    """Each file with the types that its ids get: those of the warehouse, or one that fits all of tonight's files."""
+def id_types(connection: "DuckDBPyConnection", source: Source, files: list[SourceFile]) -> dict[str, str]:
+    """The types that fit the ids of the warehouse and of the given files.
+
+    Raises InputError where a file has text and the warehouse integers.
+    """
     rows = connection.execute("select column_name, data_type from duckdb_columns() where table_name = 'events'")
     kept = dict(rows.fetchall())
-    found = {
-        name: [_id_type(connection, source, file.path, name) for file in files] for name in ("user_id", "item_id")
-    }
-    types = {name: kept.get(name) or _common_type(own) for name, own in found.items()}
-    for name, own in found.items():
-        for file, kind in zip(files, own, strict=True):
-            if kind == "VARCHAR" and types[name] != "VARCHAR":
-                raise InputError(
-                    f"{file.path}: its {name} is text, but this warehouse holds {name} as {types[name]}; "
-                    "correct the file, or start a new warehouse for it"
-                )
-    return [(file, types) for file in files]
+    types = {}
+    for name in ("user_id", "item_id"):
+        found = {file.path: _id_type(connection, source, file.path, name) for file in files}
+        text = next((path for path, kind in found.items() if kind == "VARCHAR"), None)
+        if text is not None and kept.get(name, "VARCHAR") != "VARCHAR":
+            raise InputError(
+                f"{text}: its {name} is text, but this warehouse holds {name} as {kept[name]}; "
+                "correct the file, or start a new warehouse for it"
+            )
+        types[name] = _common_type([*found.values(), *([kept[name]] if kept else [])])
+    return types
 
 
 def _id_type(connection: "DuckDBPyConnection", source: Source, path: Path, name: str) -> str:
+    """An integer type, VARCHAR, or "NULL" where the file holds no id at all."""
     relation = mapped(connection, source, path).select(name)
     kind = str(relation.types[0])
-    if kind in INTEGERS or kind == '"NULL"':
+    if kind in (*INTEGERS, '"NULL"'):
         return kind
     if kind != "VARCHAR":
         raise InputError(f"{path}: its {name} is of type {kind}; ids must be integers or text")
-    if _reader(path) == "csv":
-        round_trips = f"bool_and(cast(try_cast({name} as bigint) as varchar) is not distinct from {name})"
-        return "BIGINT" if relation.aggregate(round_trips).fetchall()[0][0] else "VARCHAR"
-    return kind
+    as_integer = f"cast(try_cast({name} as bigint) as varchar)"
+    with readable(path):
+        n_ids, n_integers = relation.aggregate(
+            f"count({name}), count(*) filter (where {name} = {as_integer})"
+        ).fetchall()[0]
+    if n_ids == 0:
+        return '"NULL"'
+    return "BIGINT" if _reader(path) == "csv" and n_integers == n_ids else "VARCHAR"
 
 
 def _common_type(types: list[str]) -> str:

@@ -75,11 +75,11 @@ def _fit(
     validation: "tuple[csr_array, csr_array] | None" = None,
     epochs: int | None = None,
 ) -> "Model":
-    from elsa_core import fit
+    from elsa_core import TrainingError, fit
 
     try:
         return fit(X, config, validation, epochs=epochs, on_epoch=_log_epoch)
-    except (ValueError, FloatingPointError) as error:
+    except TrainingError as error:
         raise InputError(f"policy_configs: {error}") from None
 
 

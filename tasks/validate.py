@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
 
 N_EXAMPLES = 3
+FUTURE = "timestamp > now() at time zone 'UTC' + interval 1 day"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ def validate(run: Run) -> Validated:
             f"{len(failed)} of {len(rows)} expectations about the events do not hold; nothing was "
             "trained or published:\n  " + "\n  ".join(failed)
         )
+    with connect(run.events, run.config) as connection:
+        connection.execute("update event_files set is_valid = true")
     get_run_logger().info("all %s expectations hold", len(rows))
     handle = Validated("validation.parquet", len(rows))
     run.record("validate", handle)
@@ -67,8 +70,10 @@ def _rules(config: Config) -> list[Rule]:
         rules.append(
             Rule(
                 "timestamp is not in the future",
-                gxe.UnexpectedRowsExpectation(unexpected_rows_query=sql("future_events")),
-                "timestamp > now() at time zone 'UTC' + interval 1 day",
+                gxe.UnexpectedRowsExpectation(
+                    unexpected_rows_query=f"select * from {{batch}} where {FUTURE} limit 1000"
+                ),
+                FUTURE,
             )
         )
     if limits.min_value is not None or limits.max_value is not None:
@@ -103,7 +108,7 @@ def _run(run: Run, rules: list[Rule]) -> list[Any]:
             "isolation_level": "AUTOCOMMIT",
             "skip_autocommit_rollback": True,
             "pool_reset_on_return": None,
-            "connect_args": {"read_only": True},
+            "connect_args": {"read_only": True, "config": {"memory_limit": run.config.memory_limit}},
         },
     )
     try:

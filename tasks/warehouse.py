@@ -5,19 +5,22 @@ import hashlib
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from tasks.config import Config
 from tasks.errors import InputError, WarehouseBusy
 
 if TYPE_CHECKING:
     import duckdb
+
+ODD_IN_PATHS = "'\"$?#%;"  # DuckDB or SQLAlchemy would read more into them
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Run:
 def open_run(config: Config) -> Iterator[Run]:
     """Locks the warehouse, makes the run's folder, and writes in its manifest if the run fails."""
     warehouse = Path(config.warehouse).absolute()
+    if odd := set(str(warehouse)) & set(ODD_IN_PATHS):
+        raise InputError(f"warehouse {warehouse}: its path has {' '.join(sorted(odd))} in it; choose one without")
     try:
         warehouse.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -85,9 +90,13 @@ def read_manifest(folder: Path) -> dict:
 
 def list_runs(warehouse: Path) -> list[dict]:
     """The manifests of all runs, oldest first; a run that says it is running while nobody holds the lock has died."""
+    is_idle = not _is_locked(warehouse)
+    current = current_run_id(warehouse)
     manifests = [read_manifest(path.parent) for path in sorted(warehouse.glob("runs/*/manifest.json"))]
     for manifest in manifests:
-        if manifest["status"] == "running" and not _is_locked(warehouse):
+        if manifest["run_id"] == current:
+            manifest["status"] = "published"  # whatever happened after the flip
+        elif manifest["status"] == "running" and is_idle:
             manifest["status"] = "died"
     return manifests
 
@@ -99,19 +108,35 @@ def current_run_id(warehouse: Path) -> str | None:
 
 
 def connect(path: Path | str, config: Config, *, read_only: bool = False) -> "duckdb.DuckDBPyConnection":
-    """A DuckDB connection in UTC, within the configured memory. Raises InputError if another program has the file."""
+    """A DuckDB connection in UTC, within the configured memory. Raises as `openable` does."""
+    import duckdb
+
+    with openable(path):
+        connection = duckdb.connect(str(path), read_only=read_only)
+    connection.execute("set timezone = 'UTC'")
+    connection.execute(f"set memory_limit = '{config.memory_limit}'")
+    connection.execute(f"set temp_directory = '{Path(config.warehouse).absolute() / 'tmp'}'")
+    return connection
+
+
+def attach_events(connection: "duckdb.DuckDBPyConnection", run: Run) -> None:
+    """Makes the events readable as `warehouse`. Raises as `openable` does."""
+    with openable(run.events):
+        connection.execute(f"attach '{run.events}' as warehouse (read_only)")
+
+
+@contextmanager
+def openable(path: Path | str) -> Iterator[None]:
+    """Raises WarehouseBusy if another program has the DuckDB file open, InputError if it cannot be opened at all."""
     import duckdb
 
     try:
-        connection = duckdb.connect(str(path), read_only=read_only)
-    except duckdb.IOException as error:
-        raise WarehouseBusy(
-            f"{path} cannot be opened, most likely because another program has it open; "
-            f"close that and run again. DuckDB says: {str(error).splitlines()[0]}"
-        ) from None
-    connection.execute("set timezone = 'UTC'")
-    connection.execute(f"set memory_limit = '{config.memory_limit}'")
-    return connection
+        yield
+    except duckdb.Error as error:
+        said = str(error).splitlines()[0]
+        if "lock" in said.lower():
+            raise WarehouseBusy(f"{path}: another program has it open; close that and run again ({said})") from None
+        raise InputError(f"{path} cannot be opened: {said}") from None
 
 
 def sql(name: str) -> str:
@@ -133,14 +158,12 @@ def digest_of_file(path: Path) -> str:
 def _locked(warehouse: Path) -> Iterator[None]:
     """Holds the warehouse's lock; the system releases it when the process ends, however it ends."""
     with (warehouse / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _try_lock(lock, fcntl.LOCK_EX):
             lock.seek(0)
             raise WarehouseBusy(
                 f"warehouse {warehouse} is in use by another run ({lock.read().strip()}); "
                 "wait for it to end, or stop it"
-            ) from None
+            )
         lock.truncate(0)
         lock.write(f"pid {os.getpid()} on {socket.gethostname()} since {_now()}")
         lock.flush()
@@ -159,10 +182,21 @@ def _tidy(warehouse: Path) -> None:
 
 
 def _is_locked(warehouse: Path) -> bool:
-    with (warehouse / "lock").open("a+") as lock:
+    path = warehouse / "lock"
+    if not path.exists():
+        return False
+    with path.open() as lock:
+        return not _try_lock(lock, fcntl.LOCK_SH)
+
+
+def _try_lock(lock: IO, kind: int) -> bool:
+    """Takes the lock, trying for a second: whoever only looks holds it for a moment."""
+    for _ in range(10):
         try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
         except BlockingIOError:
+            time.sleep(0.1)
+        else:
             return True
     return False
 

@@ -24,7 +24,7 @@ def test_a_night_and_then_the_tables(my_config: str, world: Path, capfd: pytest.
     run_id = re.search(r"^run (\S+): published$", shown, re.MULTILINE)[1]
     for words in ("passed: ndcg@10", "beside popularity", "elsa", "popularity", "ndcg@5", "warehouse/current.duckdb"):
         assert words in shown
-    assert len(re.findall(r'-readonly warehouse/current.duckdb "\nselect', shown)) == 3
+    assert shown.count("-readonly 'warehouse/current.duckdb' <<'SQL'\nselect") == 3
 
     assert main(["recommend", "5", "-k", "3", "--config", my_config]) == 0
     listed = capfd.readouterr().out
@@ -38,6 +38,10 @@ def test_a_night_and_then_the_tables(my_config: str, world: Path, capfd: pytest.
     assert main(["nightly", "--config", "rejecting.yaml"]) == 3
     shown = capfd.readouterr().out
     assert "FAILED: ndcg@10" in shown and "Nothing was published" in shown
+
+    with pytest.raises(SystemExit, match="2"):
+        main(["recommend", "5", "-k", "0", "--config", my_config])
+    assert "'0' is not a whole number from 1 on" in capfd.readouterr().err
 
     assert main(["runs", "--config", my_config]) == 0
     lines = capfd.readouterr().out.splitlines()

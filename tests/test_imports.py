@@ -49,6 +49,12 @@ def test_packages_import_only_what_lies_below_them(package: str) -> None:
         assert not {name.split(".")[0] for name in imports_of(path)} & FORBIDDEN[package], path
 
 
+def test_elsa_core_needs_nothing_but_arithmetic() -> None:
+    allowed = {"elsa_core", "numpy", "scipy", "torch", "safetensors"} | sys.stdlib_module_names
+    for path in (ROOT / "elsa_core").glob("*.py"):
+        assert {name.split(".")[0] for name in imports_of(path)} <= allowed, path
+
+
 def test_tasks_do_not_import_each_other() -> None:
     tasks = {f"tasks.{path.stem}" for path in (ROOT / "tasks").glob("*.py") if is_task(path)}
     assert len(tasks) == 9

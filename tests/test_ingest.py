@@ -40,7 +40,10 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 def take_in(events: str | list[str], columns: dict | None = None, items: dict | None = None) -> Events:
     source = {"events": events, "columns": COLUMNS if columns is None else columns, "items": items}
     with open_run(config(source=source, interactions={"min_value": None})) as run:
-        return ingest.fn(run)
+        handle = ingest.fn(run)
+    with duckdb.connect("warehouse/events.duckdb") as connection:
+        connection.execute("update event_files set is_valid = true")
+    return handle
 
 
 def stored(
@@ -91,6 +94,79 @@ def test_a_refused_file_leaves_the_events_as_they_were(world: Path) -> None:
     with pytest.raises(InputError, match="c.csv: 1 rows have no readable value"):
         take_in(["b.jsonl", "c.csv"])
     assert stored() == EXPECTED
+
+
+def test_files_that_did_not_pass_validation_are_forgotten_when_they_are_replaced(world: Path) -> None:
+    WRITERS["a.csv"](Path("a.csv"))
+    take_in("a.csv")
+    WRITERS["a.jsonl"](Path("bad.jsonl"))
+    with open_run(config(source={"events": ["a.csv", "bad.jsonl"], "columns": COLUMNS, "items": None})) as run:
+        assert ingest.fn(run).n_events == 6
+    assert take_in("a.csv").n_events == 3
+    assert stored() == EXPECTED
+
+
+def test_a_file_is_the_same_however_its_path_is_spelled(world: Path) -> None:
+    WRITERS["a.csv"](Path("a.csv"))
+    take_in("a.csv")
+    assert take_in("./data/../a.csv").n_events == 3
+    assert take_in(str(world / "a.csv")).n_events == 3
+
+
+def test_brackets_in_a_name_are_no_pattern(world: Path) -> None:
+    WRITERS["a.csv"](Path("x[1].csv"))
+    Path("x1.csv").write_text(ROWS.head(1).write_csv())
+    assert take_in("x[1].csv").n_events == 3
+
+
+def test_a_file_without_rows_decides_no_type(world: Path) -> None:
+    Path("a.csv").write_text("user,movie\n1,1\n")
+    Path("b.csv").write_text("user,movie\n")
+    take_in(["a.csv", "b.csv"], {"user_id": "user", "item_id": "movie"})
+    Path("c.csv").write_text("user,movie\n")
+    take_in(["a.csv", "c.csv"], {"user_id": "user", "item_id": "movie"})
+    assert stored("select user_id, item_id from events") == [(1, 1)]
+
+
+def test_text_ids_in_jsonl_stay_text_whatever_they_look_like(world: Path) -> None:
+    ids = ["123e4567-e89b-12d3-a456-426614174000", "2020-01-01", "42"]
+    Path("a.jsonl").write_text("".join(f'{{"user": "{name}", "movie": 1}}\n' for name in ids))
+    take_in("a.jsonl", {"user_id": "user", "item_id": "movie"})
+    assert stored("select user_id from events order by all") == sorted((name,) for name in ids)
+
+
+def test_integer_ids_widen_when_larger_ones_come(world: Path) -> None:
+    ROWS.with_columns(pl.col("user").cast(pl.Int32)).write_parquet("a.parquet")
+    take_in("a.parquet")
+    ROWS.head(1).with_columns(user=pl.lit(2**40)).write_parquet("b.parquet")
+    take_in(["a.parquet", "b.parquet"])
+    assert stored("select max(user_id), any_value(typeof(user_id)) from events") == [(2**40, "BIGINT")]
+
+
+@pytest.mark.parametrize(
+    "content", [b"user,movie\n" + b"1,2\n" * 30_000 + b"1,2,3,4\n", "user,movie\n1,K\xf6ln\n".encode("latin-1")]
+)
+def test_malformed_files_are_named(content: bytes, world: Path) -> None:
+    Path("a.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.csv cannot be read: "):
+        take_in("a.csv", {"user_id": "user", "item_id": "movie"})
+
+
+def test_dates_as_numbers_are_dates_and_small_numbers_are_no_times(world: Path) -> None:
+    Path("a.csv").write_text("user,movie,at\n1,2,20260131\n")
+    columns = {"user_id": "user", "item_id": "movie", "timestamp": "at"}
+    take_in("a.csv", columns)
+    assert stored("select timestamp from events") == [(datetime.datetime(2026, 1, 31),)]
+    Path("b.csv").write_text("user,movie,at\n1,2,2026\n")
+    with pytest.raises(InputError, match="no readable timestamp in column 'at', such as '2026'"):
+        take_in("b.csv", columns)
+
+
+def test_metadata_that_changes_its_kind_half_way_is_named(world: Path) -> None:
+    WRITERS["a.csv"](Path("a.csv"))
+    Path("m.csv").write_text("movie,name,year\n" + "".join(f"{n},a,1999\n" for n in range(30_000)) + "x,b,unknown\n")
+    with pytest.raises(InputError, match=r"m\.csv cannot be read: "):
+        take_in("a.csv", items={"path": "m.csv", "item_id": "movie", "title": "name"})
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ COLUMNS = {"user_id": "user", "item_id": "item", "timestamp": "at", "value": "va
 def interactions_of(rows: list[tuple], **rules: object) -> list[tuple]:
     """(user, item, weight) of events (user, item, at, value, kind) under the given rules."""
     schema = {"user": pl.Int64, "item": pl.String, "at": pl.Int64, "value": pl.Float64, "kind": pl.String}
-    pl.DataFrame(rows, schema=schema, orient="row").write_parquet("events.parquet")
+    events = pl.DataFrame(rows, schema=schema, orient="row")
+    events.with_columns(pl.col("at") + 1_600_000_000).write_parquet("events.parquet")
     changed = config(source={"events": "events.parquet", "columns": COLUMNS, "items": None},
                      interactions={"min_value": None, "min_user_interactions": 1, **rules})  # fmt: skip
     with open_run(changed) as run:

@@ -63,7 +63,7 @@ def test_equals_a_sort_of_everything_whatever_the_blocks(data: st.DataObject) ->
         is_candidate &= ~is_stored(matrix)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(elsa_core.topk, "USER_BLOCK", data.draw(st.integers(1, n_rows)))
+        patch.setattr(elsa_core.topk, "BLOCK_SCORES", data.draw(st.integers(1, n_rows * n_items)))
         patch.setattr(elsa_core.topk, "ITEM_BLOCK", data.draw(st.integers(1, n_items)))
         ours = top_k(
             torch.from_numpy(users),
@@ -86,7 +86,7 @@ def test_results_do_not_depend_on_the_block_sizes(
         sparse.random_array((23, 50), density=0.2, rng=rng, format="csr", dtype=np.float32) for _ in range(2)
     )
     in_one_block = top_k(users, items, 9, adjust=adjust, exclude=(excluded,))
-    monkeypatch.setattr(elsa_core.topk, "USER_BLOCK", user_block)
+    monkeypatch.setattr(elsa_core.topk, "BLOCK_SCORES", user_block * item_block)
     monkeypatch.setattr(elsa_core.topk, "ITEM_BLOCK", item_block)
     assert_equal(top_k(users, items, 9, adjust=adjust, exclude=(excluded,)), in_one_block)
 

@@ -12,8 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import elsa_core.closed_form
+import elsa_core.topk
 import elsa_core.train
-from elsa_core import DeviceError, Epoch, TrainConfig, evaluate, fit, resolve_device
+from elsa_core import DeviceError, Epoch, TrainConfig, TrainingError, evaluate, fit, resolve_device
 from elsa_core.train import _Steps, _unit_rows
 
 config = TrainConfig(factors=4, batch_size=32, n_epochs=4, device="cpu", strategy="default", k=5)
@@ -79,6 +80,15 @@ def test_no_tensor_of_users_times_items_is_made(monkeypatch: pytest.MonkeyPatch)
     with LargestTensor() as largest:
         fit(X, wide)
     assert largest.numel == wide.batch_size * n_items
+
+
+def test_ranking_validation_users_keeps_to_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elsa_core.topk, "BLOCK_SCORES", 20_000)
+    n_items, wide = 3000, replace(config, batch_size=256, n_epochs=1, strategy="early_stopping")
+    X = random_interactions(300, n_items)
+    with LargestTensor() as largest:
+        fit(X, wide, (X, X))
+    assert largest.numel <= 20_000 < wide.batch_size * n_items / 30
 
 
 def test_users_with_fewer_than_two_interactions_do_not_count() -> None:
@@ -175,7 +185,7 @@ def test_epochs_stops_early_on_the_same_schedule() -> None:
 
 
 def test_epochs_beyond_the_schedule_are_refused() -> None:
-    with pytest.raises(ValueError, match="epochs"):
+    with pytest.raises(TrainingError, match="epochs"):
         fit(random_interactions(), config, epochs=config.n_epochs + 1)
 
 
@@ -195,13 +205,13 @@ def test_on_epoch_sees_every_entry_of_the_history() -> None:
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(X: sparse.csr_array, changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(TrainingError, match=message):
         fit(X, replace(config, **changes))
 
 
 def test_an_exploding_loss_names_the_epoch_and_the_learning_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elsa_core.train, "cosine_loss", lambda X, A: (A.sum() * torch.nan, A))
-    with pytest.raises(FloatingPointError, match=r"nan in epoch 1 at lr=0\.5;.*try lr=0\.05"):
+    with pytest.raises(TrainingError, match=r"nan in epoch 1 at lr=0\.5;.*try lr=0\.05"):
         fit(random_interactions(), replace(config, lr=0.5))
 
 

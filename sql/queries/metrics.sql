@@ -5,7 +5,7 @@ with shown as (
         metric as name,
         k,
         model,
-        printf('%.4f  (%.4f to %.4f)', value, low, high) as mean
+        printf(if(metric = 'novelty', '%.2f  (%.2f to %.2f)', '%.4f  (%.4f to %.4f)'), value, low, high) as mean
     from read_parquet($metrics)
 )
 
