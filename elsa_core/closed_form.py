@@ -13,10 +13,10 @@ users. With h = x A (users × r) and G = Aᵀ A (r × r)
 so nothing of size users × items is ever made. Items meet in h and G only.
 """
 
-import numpy as np
 import torch
 from scipy import sparse
-from torch.nn.functional import embedding_bag
+
+from elsa_core.sparse_product import weighted_row_sums
 
 SMALLEST_SQUARED_LENGTH = 1e-6  # of x̂: a shorter one counts as this long, and only its direction carries gradient
 
@@ -37,15 +37,3 @@ def cosine_loss(X: sparse.csr_array, A: torch.Tensor) -> tuple[torch.Tensor, tor
     grad_gram = scale * (-0.5 * pull * h).T @ h
     grad = weighted_row_sums(X.T.tocsr(), grad_h).addmm_(A, grad_gram, alpha=2)
     return 2 - 2 * cosine.mean(), grad
-
-
-def weighted_row_sums(weights: sparse.csr_array, table: torch.Tensor) -> torch.Tensor:
-    """weights (m, n) sparse times table (n, r) dense, on the table's device and in its precision."""
-    return embedding_bag(
-        torch.from_numpy(weights.indices.astype(np.int64, copy=False)).to(table.device),
-        table,
-        torch.from_numpy(weights.indptr.astype(np.int64, copy=False)).to(table.device),
-        mode="sum",
-        per_sample_weights=torch.from_numpy(weights.data).to(table.device, table.dtype),
-        include_last_offset=True,
-    )

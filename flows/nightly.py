@@ -28,9 +28,9 @@ def nightly(config: Config) -> State:
         interactions = build_interactions(run)
         matrix = build_matrix(run, interactions)
         evaluation_model = train(run, matrix)
-        verdict = judge(run, evaluate(run, matrix, evaluation_model))
+        verdict = judge(run, evaluate(run, evaluation_model))
         if verdict.is_accepted:
-            model = refit(run, evaluation_model)
+            model = refit(run, matrix, evaluation_model)
             publish(run, materialize(run, events, interactions, matrix, model))
         status = "published" if verdict.is_accepted else "rejected"
         end_run(run, status, verdict.reasons)

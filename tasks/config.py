@@ -100,6 +100,7 @@ class ElsaPolicy(Section):
     device: str = key("auto", "Where to train: auto, cpu, cuda, cuda:<n> or mps; auto takes a GPU if there is one.", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
     strategy: Literal["default", "early_stopping"] = key("early_stopping", "default runs all n_epochs; early_stopping keeps the best epoch on the validation users.")
     patience: int = key(3, "Epochs without a better validation nDCG before early stopping stops.", unit="epochs", ge=1)
+    warm_start: bool = key(True, "Start from the published run's models, if they held out the same users, instead of from the spectrum.")
 
 
 class PolicyConfigs(Section):
@@ -282,7 +283,7 @@ def _range(section: type[BaseModel], name: str) -> str:
     limits = [f"{sign} {schema[limit]}" for limit, sign in signs.items() if limit in schema]
     if "pattern" in schema:
         limits.append(f"`{schema['pattern']}`".replace("|", "\\|"))
-    words = {"string": "text", "integer": "whole number", "number": "number", "array": "list", "object": "mapping", "null": "null"}
+    words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "array": "list", "object": "mapping", "null": "null"}
     return " or ".join(words[kind] for kind in kinds) + "".join(f", {limit}" for limit in limits)
 
 

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
 
-from tasks.stages import Evaluation, Matrix, Trained
-from tasks.warehouse import Run, current_run_id, read_manifest
+from tasks.champion import comparable_champion, load_champion
+from tasks.stages import Evaluation, Trained
+from tasks.warehouse import Run
 
 if TYPE_CHECKING:
     import numpy as np
     from scipy.sparse import csr_array
 
-    from elsa_core import Model
 
 SCORING_ROWS = 8192  # users ranked at a time
 
@@ -26,7 +26,7 @@ class TestUsers:
 
 
 @task
-def evaluate(run: Run, matrix: Matrix, trained: Trained) -> Evaluation:
+def evaluate(run: Run, trained: Trained) -> Evaluation:
     """Writes every metric's mean and interval, and its value for each test user, for each model."""
     import numpy as np
     import polars as pl
@@ -38,9 +38,9 @@ def evaluate(run: Run, matrix: Matrix, trained: Trained) -> Evaluation:
     users = _load_test_users(run)
     popularity = elsa_core.Popularity.fit(sparse.load_npz(run.folder / "train.npz"))
     models = {"elsa": elsa_core.load(run.folder / trained.path, device), "popularity": popularity}
-    champion, reason = _comparable_champion(run)
+    champion, reason = comparable_champion(run)
     if champion is not None:
-        models["champion"] = _load_champion(run, champion, matrix.n_items, device)
+        models["champion"] = load_champion(run, champion, "evaluation_model")
     get_run_logger().info("champion: %s", champion or reason)
     rows, per_user = [], {}
     for name, model in models.items():
@@ -63,33 +63,6 @@ def _load_test_users(run: Run) -> TestUsers:
     from scipy import sparse
 
     return TestUsers(*(sparse.load_npz(run.folder / f"{name}.npz") for name in ("test_fold_in", "test_targets")))
-
-
-def _comparable_champion(run: Run) -> tuple[str | None, str]:
-    """The published run, if its evaluation model never saw tonight's test users; else None and why not."""
-    run_id = current_run_id(run.warehouse)
-    if run_id is None:
-        return None, "none is published yet"
-    folder = run.warehouse / "runs" / run_id
-    if not (folder / "evaluation_model" / "model.json").exists():
-        return None, f"the published run {run_id} has no evaluation model any more"
-    if read_manifest(folder)["config"]["holdout"] != run.config.holdout.model_dump():
-        return None, f"the published run {run_id} held out other users"
-    return run_id, ""
-
-
-def _load_champion(run: Run, run_id: str, n_items: int, device: str) -> "Model":
-    """Its evaluation model over tonight's items: what it did not know, and what is gone, it cannot recommend."""
-    import polars as pl
-
-    import elsa_core
-
-    folder = run.warehouse / "runs" / run_id
-    tonight = pl.read_parquet(run.folder / "items.parquet").select("item_id", "item_idx")
-    theirs = pl.read_parquet(folder / "items.parquet").select("item_id")
-    positions = theirs.join(tonight, on="item_id", how="left", maintain_order="left")["item_idx"]
-    champion = elsa_core.load(folder / "evaluation_model", device)
-    return champion.reindex(positions.cast(pl.Int64).fill_null(-1).to_numpy(), n_items)
 
 
 def _judge(

@@ -57,13 +57,14 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Trained:
-    """A folder with a model."""
+    """A folder with a model; `inputs` is the digest of all that decides it but its start."""
 
     path: str
     best_epoch: int
     n_items: int
     factors: int
     seconds: float
+    inputs: str
     digest: str
 
 

@@ -1,14 +1,18 @@
 """The evaluation model, which never sees held-out users, and the refit on everyone."""
 
-from dataclasses import replace
+import hashlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
 
+from tasks.champion import comparable_champion, load_champion
 from tasks.config import Config
 from tasks.errors import InputError
 from tasks.stages import Matrix, Trained
-from tasks.warehouse import Run, digest_of_file
+from tasks.warehouse import Run, digest_of_file, read_manifest
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -32,31 +36,55 @@ def check_device(config: Config) -> None:
 @task
 def train(run: Run, matrix: Matrix) -> Trained:
     """Trains on the users that are not held out; early stopping watches the validation users."""
-    from scipy import sparse
-
     _check_factors(run.config, matrix)
-    X, fold_in, targets = (
-        sparse.load_npz(run.folder / f"{name}.npz") for name in ("train", "validation_fold_in", "validation_targets")
-    )
-    model = _fit(_train_config(run.config), X, validation=(fold_in, targets))
-    get_run_logger().info("kept epoch %s", model.best_epoch)
-    return _save(run, "train", model, "evaluation_model")
+    names = ("train", "validation_fold_in", "validation_targets")
+    handle = _train(run, matrix, "train", "evaluation_model", names, _train_config(run.config), None)
+    get_run_logger().info("kept epoch %s", handle.best_epoch)
+    return handle
 
 
 @task
-def refit(run: Run, evaluation_model: Trained) -> Trained:
+def refit(run: Run, matrix: Matrix, evaluation_model: Trained) -> Trained:
     """Trains on everyone, for the epochs that the evaluation model took."""
+    config = replace(_train_config(run.config), strategy="default")
+    return _train(run, matrix, "refit", "model", ("interactions",), config, evaluation_model.best_epoch)
+
+
+def _train(
+    run: Run,
+    matrix: Matrix,
+    stage: str,
+    name: str,
+    inputs: tuple[str, ...],
+    config: "TrainConfig",
+    epochs: int | None,
+) -> Trained:
+    """Trains the model `name` on the matrices `inputs`, starting from the published one of that name if there is one.
+
+    Where the published run trained on the same inputs, its model is taken over as it is: the same night again changes
+    nothing.
+    """
     from scipy import sparse
 
-    config = replace(_train_config(run.config), strategy="default")
-    model = _fit(config, sparse.load_npz(run.folder / "interactions.npz"), epochs=evaluation_model.best_epoch)
-    return _save(run, "refit", model, "model")
+    digest = hashlib.sha256(json.dumps([matrix.digest, asdict(config), epochs]).encode()).hexdigest()
+    champion = comparable_champion(run)[0] if run.config.policy_configs.elsa.warm_start else None
+    published = read_manifest(run.warehouse / "runs" / champion)["stages"][stage] if champion else {}
+    if published.get("inputs") == digest:
+        get_run_logger().info(f"nothing has changed since run {champion}: its {name} is taken over")
+        return _save(run, stage, load_champion(run, champion, name), name, digest)
+    earlier = load_champion(run, champion, name) if published.get("factors") == config.factors else None
+    get_run_logger().info(f"starting from {f'the {name} of run {champion}' if earlier else 'the spectrum'}")
+    X, *validation = (sparse.load_npz(run.folder / f"{part}.npz") for part in inputs)
+    checkpoint = run.warehouse / "tmp" / f"{stage}.checkpoint"
+    checkpoint.parent.mkdir(exist_ok=True)
+    model = _fit(X, config, tuple(validation) or None, epochs, earlier, checkpoint)
+    return _save(run, stage, model, name, digest)
 
 
 def _train_config(config: Config) -> "TrainConfig":
     from elsa_core import TrainConfig
 
-    policy = config.policy_configs.elsa.model_dump(exclude={"policy_type"})
+    policy = config.policy_configs.elsa.model_dump(exclude={"policy_type", "warm_start"})
     return TrainConfig(**policy, k=max(config.evaluation.cutoffs), seed=config.seed)
 
 
@@ -70,15 +98,17 @@ def _check_factors(config: Config, matrix: Matrix) -> None:
 
 
 def _fit(
-    config: "TrainConfig",
     X: "csr_array",
-    validation: "tuple[csr_array, csr_array] | None" = None,
-    epochs: int | None = None,
+    config: "TrainConfig",
+    validation: "tuple[csr_array, csr_array] | None",
+    epochs: int | None,
+    earlier: "Model | None",
+    checkpoint: Path,
 ) -> "Model":
     from elsa_core import TrainingError, fit
 
     try:
-        return fit(X, config, validation, epochs=epochs, on_epoch=_log_epoch)
+        return fit(X, config, validation, epochs=epochs, earlier=earlier, checkpoint=checkpoint, on_epoch=_log_epoch)
     except TrainingError as error:
         raise InputError(f"policy_configs: {error}") from None
 
@@ -94,15 +124,10 @@ def _log_epoch(epoch: "Epoch") -> None:
     get_run_logger().info(", ".join(parts))
 
 
-def _save(run: Run, stage: str, model: "Model", name: str) -> Trained:
+def _save(run: Run, stage: str, model: "Model", name: str, inputs: str) -> Trained:
     model.save(run.folder / name)
     seconds = sum(epoch["seconds"] for epoch in model.history)
-    handle = Trained(
-        name,
-        model.best_epoch,
-        *model.item_embeddings.shape,
-        seconds,
-        digest_of_file(run.folder / name / "model.safetensors"),
-    )
+    digest = digest_of_file(run.folder / name / "model.safetensors")
+    handle = Trained(name, model.best_epoch, *model.item_embeddings.shape, seconds, inputs, digest)
     run.record(stage, handle)
     return handle

@@ -148,3 +148,25 @@ def test_both_dialect_sections_work(world: Path) -> None:
     assert (
         nightly(config(policy_configs={"scoring_policy": policy, "embedding_policy": policy})).status == "published"
     )
+
+
+def test_a_night_starts_from_the_published_models_unless_told_not_to(
+    world: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = nightly(config())
+    assert caplog.text.count("starting from the spectrum") == 2
+    more = pl.concat([community_events(), community_events().with_columns(pl.col("user") + 1000).head(200)])
+    more.write_parquet("data/ratings.parquet")
+    nightly(config())
+    assert f"starting from the evaluation_model of run {first.run_id}" in caplog.text
+    assert f"starting from the model of run {first.run_id}" in caplog.text
+    caplog.clear()
+    nightly(config(policy_configs={"embedding_policy": {"factors": 8, "batch_size": 64, "warm_start": False}}))
+    assert caplog.text.count("starting from the spectrum") == 2
+
+
+def test_models_that_saw_tonights_test_users_are_no_start(world: Path, caplog: pytest.LogCaptureFixture) -> None:
+    nightly(config())
+    caplog.clear()
+    nightly(config(holdout={"salt": "other"}))
+    assert caplog.text.count("starting from the spectrum") == 2

@@ -1,0 +1,36 @@
+"""A training's state between two epochs, on disk, so that a killed training goes on where it was."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from scipy import sparse
+
+if TYPE_CHECKING:
+    from elsa_core.train import TrainConfig
+
+
+def fingerprint(X: sparse.csr_array, start: torch.Tensor, config: "TrainConfig", epochs: int | None) -> str:
+    """Of everything that decides a training's result: another one's checkpoint is never taken up."""
+    digest = hashlib.sha256(json.dumps([asdict(config), epochs, X.shape]).encode())
+    for part in (X.indptr, X.indices, X.data, start.cpu().numpy()):
+        digest.update(part.tobytes())
+    return digest.hexdigest()
+
+
+def save(path: Path, of: str, state: dict) -> None:
+    """Writes the state of the training with the fingerprint `of`; a reader sees the old file or the new one."""
+    unfinished = path.with_suffix(".unfinished")
+    torch.save({"fingerprint": of, **state}, unfinished)
+    unfinished.replace(path)
+
+
+def load(path: Path, of: str) -> dict | None:
+    """The state that `save` wrote for the same fingerprint, or None."""
+    if not path.exists():
+        return None
+    state = torch.load(path, weights_only=True)
+    return state if state["fingerprint"] == of else None
