@@ -5,7 +5,8 @@ import torch
 from scipy import sparse
 
 ITEM_BLOCK = 65_536
-BLOCK_SCORES = 2**22  # 16 MB at a time: as many users as fit
+BLOCK_SCORES = 2**23  # 32 MB at a time: as many users as fit
+GROUP = 16  # columns whose maximum is looked at first
 
 
 def top_k(
@@ -33,30 +34,45 @@ def top_k(
         )
     indices = np.full((len(users), k), -1, dtype=np.int64)
     scores = np.full((len(users), k), np.nan, dtype=np.float32)
-    user_block = max(1, BLOCK_SCORES // max(1, min(n_items, ITEM_BLOCK)))
-    for first in range(0, len(users), user_block):
-        rows = slice(first, min(first + user_block, len(users)))
+    width = max(1, min(n_items, ITEM_BLOCK))
+    buffer = torch.empty(min(max(1, BLOCK_SCORES // width), len(users)) * width, device=items.device)
+    for first in range(0, len(users), max(1, len(buffer) // width)):
+        rows = slice(first, min(first + len(buffer) // width, len(users)))
         best = torch.empty((rows.stop - first, 0), device=items.device)
         where = torch.empty((rows.stop - first, 0), dtype=torch.int64, device=items.device)
         for start in range(0, n_items, ITEM_BLOCK):
             columns = slice(start, min(start + ITEM_BLOCK, n_items))
-            block = users[rows] @ items[columns].T
-            if adjust is not None:
-                at, values = _stored(adjust, rows, columns)
-                block.index_put_(at, torch.from_numpy(values).to(block), accumulate=True)
-            for pairs in exclude:
-                block[_stored(pairs, rows, columns)[0]] = -torch.inf
-            if candidates is not None:
-                block[:, torch.from_numpy(~candidates[columns]).to(block.device)] = -torch.inf
+            shape = rows.stop - first, columns.stop - start
+            block = torch.mm(users[rows], items[columns].T, out=buffer[: shape[0] * shape[1]].view(shape))
+            _mark(block, rows, columns, adjust, exclude, candidates)
             values, at = _select(block, k)
-            values, order = _select(torch.cat([best, values], dim=1), k)
-            where = torch.cat([where, at + start], dim=1).gather(1, order)
-            best = values
+            if start:
+                values, order = _select(torch.cat([best, values], dim=1), k)
+                at = torch.cat([where, at + start], dim=1).gather(1, order)
+            best, where = values, at
         found = best.shape[1]
         missing = torch.isneginf(best).cpu().numpy()
         indices[rows, :found] = np.where(missing, -1, where.cpu().numpy())
         scores[rows, :found] = np.where(missing, np.nan, best.cpu().numpy())
     return indices, scores
+
+
+def _mark(
+    block: torch.Tensor,
+    rows: slice,
+    columns: slice,
+    adjust: sparse.csr_array | None,
+    exclude: tuple[sparse.csr_array, ...],
+    candidates: np.ndarray | None,
+) -> None:
+    """Adds the adjustment to a block of scores, and gives −∞ to what must not appear."""
+    if adjust is not None:
+        at, values = _stored(adjust, rows, columns)
+        block.index_put_(at, torch.from_numpy(values).to(block), accumulate=True)
+    for pairs in exclude:
+        block[_stored(pairs, rows, columns)[0]] = -torch.inf
+    if candidates is not None and not candidates[columns].all():
+        block[:, torch.from_numpy(~candidates[columns]).to(block.device)] = -torch.inf
 
 
 def _stored(matrix: sparse.csr_array, rows: slice, columns: slice) -> tuple[tuple, np.ndarray]:
@@ -68,13 +84,32 @@ def _stored(matrix: sparse.csr_array, rows: slice, columns: slice) -> tuple[tupl
 def _select(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The k largest a row in descending order, and their columns; equal scores by the lower column."""
     k = min(k, scores.shape[1])
-    values, columns = scores.topk(k, dim=1)
-    last = values[:, -1:]
-    crowded = (scores == last).sum(dim=1) > (values == last).sum(dim=1)  # topk may keep any of the tied
-    if crowded.any():
-        values[crowded], columns[crowded] = (
-            part[:, :k] for part in scores[crowded].sort(dim=1, descending=True, stable=True)
+    in_groups = scores.shape[1] >= 4 * GROUP * k
+    values, columns, is_tied = _select_by_groups(scores, k) if in_groups else _select_any(scores, k)
+    if is_tied.any():
+        values[is_tied], columns[is_tied] = (
+            part[:, :k] for part in scores[is_tied].sort(dim=1, descending=True, stable=True)
         )
-    columns, order = columns.sort(dim=1)
-    values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
-    return values, columns.gather(1, order)
+    return values, columns
+
+
+def _select_by_groups(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """As `_select_any`, looking only into the k groups of columns with the largest maxima: the k largest are there.
+
+    Group g holds the columns g, g + n_groups, g + 2 n_groups, …; what is left over is a group's worth more.
+    """
+    n_groups = scores.shape[1] // GROUP
+    whole = scores[:, : n_groups * GROUP].view(-1, GROUP, n_groups)
+    _, groups, is_tied = _select_any(whole.amax(dim=1), k)
+    columns = (groups[:, None, :] + n_groups * torch.arange(GROUP, device=scores.device)[:, None]).flatten(1)
+    rest = torch.arange(n_groups * GROUP, scores.shape[1], device=scores.device).expand(len(scores), -1)
+    columns = torch.cat([columns, rest], dim=1)
+    values, at, is_tied_inside = _select_any(scores.gather(1, columns), k)
+    return values, columns.gather(1, at), is_tied | is_tied_inside
+
+
+def _select_any(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The k largest a row, their columns, and (rows,) whether a tie among or right behind them leaves a choice."""
+    values, columns = scores.topk(min(k + 1, scores.shape[1]), dim=1)
+    is_tied = ((values[:, 1:] == values[:, :-1]) & ~torch.isneginf(values[:, 1:])).any(dim=1)
+    return values[:, :k].contiguous(), columns[:, :k].contiguous(), is_tied
