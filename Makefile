@@ -19,8 +19,8 @@ lint: .venv/.ready  ## style and unused code
 	@$(BIN)/ruff check --quiet
 
 bench: .venv/.ready  ## benchmarks (minutes); results belong in benchmarks/RESULTS.md
-	@$(BIN)/python benchmarks/step.py
-	@$(BIN)/python benchmarks/demo.py
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@for script in step demo topk models time_to_quality; do echo "== $$script"; $(BIN)/python benchmarks/$$script.py; done
 
 clean:  ## remove the environment and the demo data, never a warehouse
 	rm -rf .venv data/movielens build *.egg-info

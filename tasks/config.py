@@ -79,7 +79,7 @@ class Interactions(Section):
 
 
 class Holdout(Section):
-    salt: str = key("elsa", "Changes which users are held out; keep it, or tonight cannot be compared with last night.")
+    salt: str = key("elsa", "Changes which users are held out; keep it, or tonight cannot be compared with last night.", unit="any text")
     test_share: float = key(0.1, "Share of users whose hidden interactions judge the model.", unit="share of users", gt=0, lt=1)
     validation_share: float = key(0.1, "Share of users that early stopping watches.", unit="share of users", gt=0, lt=1)
     target_share: float = key(0.2, "Share of a held-out user's interactions, the last in time, that is hidden from the model.", unit="share of interactions", gt=0, lt=1)
@@ -92,15 +92,15 @@ class Holdout(Section):
 
 
 class ElsaPolicy(Section):
-    policy_type: Literal["elsa"] = key("elsa", "The algorithm: ELSA, a scalable linear shallow autoencoder.")
+    policy_type: Literal["elsa"] = key("elsa", "The algorithm: ELSA, a scalable linear shallow autoencoder.", unit="name")
     batch_size: int = key(512, "Samples per training batch.", unit="users", ge=1)
     n_epochs: int = key(20, "Passes over the users; the learning rate falls to 0 over them.", unit="epochs", ge=1)
-    lr: float = key(0.1, "Learning rate at the start.", gt=0, le=10)
+    lr: float = key(0.1, "Learning rate of the first step; an item's vector turns by about a tenth of it, in radians.", unit="0.1 radian", gt=0, le=10)
     factors: int = key(64, "Length of an item's vector; at most the number of items.", unit="dimensions", ge=1)
-    device: str = key("auto", "Where to train: auto, cpu, cuda, cuda:<n> or mps; auto takes a GPU if there is one.", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
-    strategy: Literal["default", "early_stopping"] = key("early_stopping", "default runs all n_epochs; early_stopping keeps the best epoch on the validation users.")
+    device: str = key("auto", "Where to train: auto, cpu, cuda, cuda:<n> or mps; auto takes a GPU if there is one.", unit="name", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
+    strategy: Literal["default", "early_stopping"] = key("early_stopping", "default runs all n_epochs; early_stopping keeps the best epoch on the validation users.", unit="name")
     patience: int = key(3, "Epochs without a better validation nDCG before early stopping stops.", unit="epochs", ge=1)
-    warm_start: bool = key(True, "Start from the published run's models, if they held out the same users, instead of from the spectrum.")
+    warm_start: bool = key(True, "Start from the published run's models, if they held out the same users, instead of from the spectrum.", unit="switch")
 
 
 class PolicyConfigs(Section):
@@ -138,7 +138,7 @@ class Evaluation(Section):
 
 
 class Gate(Section):
-    metric: Literal["recall", "ndcg", "hit_rate"] = key("ndcg", "Metric, at the largest cut-off, for the comparisons with popularity and with the published model.")
+    metric: Literal["recall", "ndcg", "hit_rate"] = key("ndcg", "Metric, at the largest cut-off, for the comparisons with popularity and with the published model.", unit="name")
     minimums: dict[str, float] = key(None, "Lowest acceptable means, such as {ndcg@100: 0.1}.", unit="metric", factory=dict)
     min_lift_over_popularity: float = key(0.0, "The whole 95 % interval of the relative lift over popularity must lie above this.", unit="share", ge=-1)
 
@@ -153,7 +153,7 @@ class Config(Section):
 
     warehouse: str = key("warehouse", "Folder for everything that the nights write. A data set has a warehouse of its own. Relative to the working directory.", unit="path", min_length=1)
     memory_limit: str = key("4GB", "Most memory that DuckDB takes before it spills to disk.", unit="bytes", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
-    seed: int = key(0, "Seed of everything random; two CPU runs with one seed are equal.", ge=0)
+    seed: int = key(0, "Seed of everything random; two CPU runs with one seed are equal.", unit="any number", ge=0)
     source: Source = key(None, "Where events and items come from.", factory=Source)
     validation: Validation = key(None, "What the events must satisfy.", factory=Validation)
     interactions: Interactions = key(None, "Which events count.", factory=Interactions)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 import torch
@@ -72,6 +73,12 @@ def items_twice() -> dict:
     return {"source": {"items": {"path": "data/twice.parquet", "item_id": "movie", "title": "name"}}}
 
 
+def valid_events() -> int:
+    with duckdb.connect("warehouse/events.duckdb", read_only=True) as connection:
+        query = "select count(*) from events join event_files using (file_id) where is_valid"
+        return connection.execute(query).fetchall()[0][0]
+
+
 COLUMNS = {"user_id": "user", "item_id": "movie", "timestamp": "at", "value": "rating"}
 CASES = {
     "no such file": (
@@ -121,6 +128,7 @@ def test_is_refused_and_changes_nothing_published(case: str, world: Path, capfd:
     nightly(config())
     capfd.readouterr()
     before = snapshot(world / "warehouse")
+    n_events = valid_events()
     make, code, expected = CASES[case]
     found_code, message = elsa_nightly(capfd, make())
     assert found_code == code, message
@@ -129,6 +137,8 @@ def test_is_refused_and_changes_nothing_published(case: str, world: Path, capfd:
     assert "Traceback" not in message
     assert snapshot(world / "warehouse") == before
     assert not list(world.glob("*/published/*.unfinished"))
+    if code == 2:
+        assert valid_events() == n_events
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

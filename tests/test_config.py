@@ -97,9 +97,10 @@ def test_event_values_may_be_a_list_or_weights() -> None:
     assert weights == [{"buy": 1.0}, {"buy": 3.0, "view": 1.0}]
 
 
-def test_every_key_has_a_default_a_range_and_a_sentence() -> None:
-    for path, default, _, limits, description in reference():
+def test_every_key_has_a_default_a_unit_a_range_and_a_sentence() -> None:
+    for path, default, unit, limits, description in reference():
         assert default and limits, path
+        assert unit or path.endswith("scoring_policy"), path
         assert re.fullmatch(r"(?s)\w.*\w.*[.]", description), path
     assert Config() == Config.model_validate({})
 
