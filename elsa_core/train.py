@@ -17,7 +17,9 @@ from elsa_core.evaluate import evaluate
 from elsa_core.model import Model
 from elsa_core.start import spectral_start, unit_rows, warm_start
 
-START_LENGTH = 10.0  # of the rows of W: with it, lr = 0.1 turns a row by about 0.01 a step
+START_SIZE = (
+    0.6  # of an element of W: Adam moves each by about lr, so lr means the same with 10 factors and with 1,000
+)
 SCORING_ROWS = 8192  # validation users ranked at a time
 
 
@@ -116,7 +118,7 @@ class _Training:
             start = spectral_start(X, config.factors, config.seed, device)
         else:
             start = warm_start(X, torch.from_numpy(earlier.item_embeddings).to(device), config.seed)
-        self.W = START_LENGTH * start
+        self.W = START_SIZE * config.factors**0.5 * start
         self.X = _rows_of_length_one(X)
         self.optimizer = torch.optim.Adam([self.W], lr=config.lr, fused=True)
         self.per_epoch = -(-X.shape[0] // config.batch_size)

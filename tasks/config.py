@@ -95,7 +95,7 @@ class ElsaPolicy(Section):
     policy_type: Literal["elsa"] = key("elsa", "The algorithm: ELSA, a scalable linear shallow autoencoder.", unit="name")
     batch_size: int = key(512, "Samples per training batch.", unit="users", ge=1)
     n_epochs: int = key(20, "Passes over the users; the learning rate falls to 0 over them.", unit="epochs", ge=1)
-    lr: float = key(0.1, "Learning rate of the first step; an item's vector turns by about a tenth of it, in radians.", unit="0.1 radian", gt=0, le=10)
+    lr: float = key(0.1, "Learning rate of the first step; it falls to 0 over n_epochs.", unit="step size", gt=0, le=10)
     factors: int = key(64, "Length of an item's vector; at most the number of items.", unit="dimensions", ge=1)
     device: str = key("auto", "Where to train: auto, cpu, cuda, cuda:<n> or mps; auto takes a GPU if there is one.", unit="name", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
     strategy: Literal["default", "early_stopping"] = key("early_stopping", "default runs all n_epochs; early_stopping keeps the best epoch on the validation users.", unit="name")

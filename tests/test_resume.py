@@ -28,7 +28,7 @@ def kill_after(epoch: int):
 @pytest.mark.parametrize("strategy", ["default", "early_stopping"])
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_a_killed_training_resumes_to_the_same_result(strategy: str, epoch: int, tmp_path: Path) -> None:
-    X, settings = random_interactions(), replace(config, strategy=strategy, n_epochs=6, lr=1.0, patience=2)
+    X, settings = random_interactions(), replace(config, strategy=strategy, n_epochs=6, lr=1.0, patience=4)
     undisturbed = fit(X, settings, validation_users())
     checkpoint = tmp_path / "training.pt"
     with pytest.raises(Killed):

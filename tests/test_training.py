@@ -122,7 +122,7 @@ def test_two_communities_come_apart() -> None:
     half = np.random.default_rng(0).permuted(np.tile(np.arange(12) < 6, (120, 1)), axis=1)
     is_own = np.repeat(np.eye(2, dtype=bool), 60, axis=0).repeat(12, axis=1)  # (users, items), two blocks
     X = sparse.csr_array((np.tile(half, 2) & is_own).astype(np.float32))
-    model = fit(X, replace(config, factors=2))
+    model = fit(X, replace(config, factors=2, n_epochs=40))
     items, scores = model.recommend(X, 7)
     assert np.take_along_axis(is_own, items, axis=1).tolist() == [[True] * 6 + [False]] * 120
     np.testing.assert_allclose(scores, np.tile([6, 6, 6, 6, 6, 6, 0], (120, 1)), atol=0.1)
