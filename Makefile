@@ -18,9 +18,10 @@ test: .venv/.ready lint  ## the tests (under 5 minutes on 2 cores)
 lint: .venv/.ready  ## style and unused code
 	@$(BIN)/ruff check --quiet
 
-bench: .venv/.ready  ## benchmarks (minutes); results belong in benchmarks/RESULTS.md
+bench: nightly  ## benchmarks (half an hour; the last two need the shared data); results belong in benchmarks/RESULTS.md
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	@for script in step demo topk models time_to_quality; do echo "== $$script"; $(BIN)/python benchmarks/$$script.py; done
+	@set -e; for script in step demo topk growth models time_to_quality; do \
+		echo "== $$script"; $(BIN)/python benchmarks/$$script.py; done
 
 clean:  ## remove the environment and the demo data, never a warehouse
 	rm -rf .venv data/movielens build *.egg-info

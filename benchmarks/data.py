@@ -57,19 +57,6 @@ def like_movielens_20m(n_users: int = 136_677, n_items: int = 20_108, n_interact
     return hold_out("generated, shape of MovieLens-20M", as_matrix(pairs))
 
 
-def gowalla() -> tuple[sparse.csr_array, sparse.csr_array]:
-    """The LightGCN split: train and test (users, items)."""
-    path = SHARED / "gowalla-lightgcn" / "interactions.parquet"
-    if not path.exists():
-        sys.exit(f"{path} is not there: this benchmark needs the shared data")
-    pairs = pl.read_parquet(path)
-    shape = (pairs["user_id"].max() + 1, pairs["item_id"].max() + 1)
-    return tuple(
-        sparse.csr_array((np.ones(part.height, np.float32), (part["user_id"], part["item_id"])), shape)
-        for part in (pairs.filter(split=split) for split in ("train", "test"))
-    )
-
-
 def as_matrix(pairs: pl.DataFrame) -> sparse.csr_array:
     users, items = (np.unique(pairs[column], return_inverse=True)[1] for column in ("user_id", "item_id"))
     return sparse.csr_array((np.ones(pairs.height, np.float32), (users, items)))

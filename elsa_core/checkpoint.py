@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +14,15 @@ if TYPE_CHECKING:
     from elsa_core.train import TrainConfig
 
 
-def fingerprint(X: sparse.csr_array, start: torch.Tensor, config: "TrainConfig", epochs: int | None) -> str:
+def fingerprint(
+    matrices: list[sparse.csr_array], start: torch.Tensor, config: "TrainConfig", epochs: int | None
+) -> str:
     """Of everything that decides a training's result: another one's checkpoint is never taken up."""
-    digest = hashlib.sha256(json.dumps([asdict(config), epochs, X.shape]).encode())
-    for part in (X.indptr, X.indices, X.data, start.cpu().numpy()):
-        digest.update(part.tobytes())
+    digest = hashlib.sha256(json.dumps([asdict(config), epochs, [X.shape for X in matrices]]).encode())
+    digest.update(start.cpu().numpy().tobytes())
+    for X in matrices:
+        for part in (X.indptr, X.indices, X.data):
+            digest.update(part.tobytes())
     return digest.hexdigest()
 
 
@@ -29,8 +34,11 @@ def save(path: Path, of: str, state: dict) -> None:
 
 
 def load(path: Path, of: str) -> dict | None:
-    """The state that `save` wrote for the same fingerprint, or None."""
+    """The state that `save` wrote for the same fingerprint, or None; an unreadable file counts as none."""
     if not path.exists():
         return None
-    state = torch.load(path, weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (EOFError, RuntimeError, pickle.UnpicklingError):
+        return None
     return state if state["fingerprint"] == of else None

@@ -24,8 +24,8 @@ def spectral_start(X: sparse.csr_array, factors: int, seed: int, device: torch.d
     for _ in range(PASSES):
         basis = torch.linalg.qr(weighted_row_sums(S_T, weighted_row_sums(S, basis)))[0]
     projected = weighted_row_sums(S, basis)
-    _, vectors = torch.linalg.eigh(projected.T @ projected)  # ascending eigenvalues
-    start = basis @ vectors.flip(1)[:, :factors]
+    _, vectors = torch.linalg.eigh((projected.T @ projected).cpu())  # ascending eigenvalues; not to be had on mps
+    start = basis @ vectors.flip(1)[:, :factors].to(device)
     start[torch.from_numpy(item_scale == 0).to(device)] = 0
     return unit_rows(start)
 

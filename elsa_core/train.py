@@ -92,7 +92,7 @@ def fit(
     X = _trainable_rows(X)
     _check(X, config, validation, epochs, earlier)
     training = _Training(X, config, validation, earlier)
-    key = "" if checkpoint is None else fingerprint(X, training.W, config, epochs)
+    key = "" if checkpoint is None else fingerprint([X, *(validation or ())], training.W, config, epochs)
     if checkpoint is not None and (state := load(checkpoint, key)) is not None:
         training.restore(state)
     for epoch in range(len(training.history), (config.n_epochs if epochs is None else epochs) + 1):
@@ -161,7 +161,8 @@ class _Training:
         self.W.copy_(state["W"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.history = [Epoch(**entry) for entry in state["history"]]
-        self.best_epoch, self.best_ndcg, self.best = state["best"]
+        self.best_epoch, self.best_ndcg, best = state["best"]
+        self.best = best.to(self.W.device)
 
     def _model_of(self, W: torch.Tensor) -> Model:
         history = [asdict(entry) for entry in self.history]

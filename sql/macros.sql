@@ -7,7 +7,7 @@ create or replace temp macro utc_from_number(given) as
         when given between 19000101 and 29991231
             then cast(try_strptime(cast(cast(given as bigint) as varchar), '%Y%m%d') as timestamp)
         when abs(given) < 1e8 then null
-        else make_timestamp(cast(round(case
+        else make_timestamp(try_cast(round(case
             when abs(given) < 1e11 then given * 1e6
             when abs(given) < 1e14 then given * 1e3
             when abs(given) < 1e17 then given

@@ -100,7 +100,7 @@ class ElsaPolicy(Section):
     device: str = key("auto", "Where to train: auto, cpu, cuda, cuda:<n> or mps; auto takes a GPU if there is one.", unit="name", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
     strategy: Literal["default", "early_stopping"] = key("early_stopping", "default runs all n_epochs; early_stopping keeps the best epoch on the validation users.", unit="name")
     patience: int = key(3, "Epochs without a better validation nDCG before early stopping stops.", unit="epochs", ge=1)
-    warm_start: bool = key(True, "Start from the published run's models, if they held out the same users, instead of from the spectrum.", unit="switch")
+    warm_start: bool = key(False, "Start from the published run's models, if they held out the same users, instead of from the spectrum; without new data, keep them.", unit="switch")
 
 
 class PolicyConfigs(Section):
@@ -264,7 +264,8 @@ def reference(section: type[BaseModel] = Config, prefix: str = "") -> list[tuple
 def reference_table() -> str:
     """The reference as a Markdown table."""
     rows = [("Key", "Default", "Unit", "Range", "What it does"), ("---",) * 5]
-    rows += [(f"`{path}`", f"`{default}`", unit, limits, text) for path, default, unit, limits, text in reference()]
+    for path, default, unit, limits, text in reference():
+        rows.append((f"`{path}`", f"`{default}`", unit, limits.replace("|", "\\|"), text))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -282,7 +283,7 @@ def _range(section: type[BaseModel], name: str) -> str:
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     limits = [f"{sign} {schema[limit]}" for limit, sign in signs.items() if limit in schema]
     if "pattern" in schema:
-        limits.append(f"`{schema['pattern']}`".replace("|", "\\|"))
+        limits.append(f"`{schema['pattern']}`")
     words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "array": "list", "object": "mapping", "null": "null"}
     return " or ".join(words[kind] for kind in kinds) + "".join(f", {limit}" for limit in limits)
 

@@ -14,6 +14,7 @@ from tasks.source_files import (
     event_files,
     find_files,
     id_types,
+    id_types_of_events,
     mapped,
     open_file,
     readable,
@@ -60,6 +61,8 @@ def _forget_unvalidated(connection: "DuckDBPyConnection") -> None:
     """Takes out the files of nights that validation stopped; they are read anew if they are still named."""
     if _has_events(connection):
         connection.execute("delete from events where file_id in (select file_id from event_files where not is_valid)")
+        if first_row(connection, "select count(*) from events")[0] == 0:
+            connection.execute("drop table events")  # what was wrong with them may be the types of their ids
     connection.execute("delete from event_files where not is_valid")
 
 
@@ -74,10 +77,11 @@ def _new_files(connection: "DuckDBPyConnection", files: list[SourceFile]) -> lis
 
 def _load_all(connection: "DuckDBPyConnection", source: Source, files: list[SourceFile]) -> int:
     """Reads the files into events, whose ids get the type that fits all, and returns the number of rows."""
-    types = id_types(connection, source, files)
-    if _has_events(connection):
-        for name, kind in types.items():
-            connection.execute(f"alter table events alter {name} type {kind}")
+    kept = id_types_of_events(connection)
+    types = id_types(connection, source, files, kept)
+    for name, kind in kept.items():
+        if kind != types[name]:
+            connection.execute(f"alter table events alter {name} type {types[name]}")
     return sum(_load(connection, source, file, types) for file in files)
 
 

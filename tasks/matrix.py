@@ -7,7 +7,7 @@ from prefect import get_run_logger, task
 
 from tasks.errors import InputError
 from tasks.stages import Interactions, Matrix
-from tasks.warehouse import Run, connect, sql
+from tasks.warehouse import Run, connect, digest_of_file, sql
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,7 +49,7 @@ def build_matrix(run: Run, interactions: Interactions) -> Matrix:
     users.write_parquet(run.folder / "users.parquet")
     items.write_parquet(run.folder / "items.parquet")
     matrices = _matrices(run, pairs, users, (len(users), len(items)))
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(digest_of_file(run.folder / "items.parquet").encode())
     for name, matrix in matrices.items():
         sparse.save_npz(run.folder / f"{name}.npz", matrix, compressed=False)
         digest.update(matrix.indptr.tobytes() + matrix.indices.tobytes() + matrix.data.tobytes())

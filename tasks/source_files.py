@@ -2,6 +2,7 @@
 
 import glob
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ def find_files(pattern: str | list[str], key: str) -> list[Path]:
     found = []
     for one in [pattern] if isinstance(pattern, str) else pattern:
         matches = [one] if Path(one).is_file() else sorted(glob.glob(one, recursive=True))
-        paths = [Path(path).resolve() for path in matches if Path(path).is_file()]
+        paths = [Path(os.path.abspath(path)) for path in matches if Path(path).is_file()]
         if not paths:
             raise InputError(f"{key}: no such file: {one} (looked in {Path.cwd()})")
         found += paths
@@ -53,13 +54,13 @@ def find_files(pattern: str | list[str], key: str) -> list[Path]:
 
 
 def _reader(path: Path) -> str:
-    suffixes = [suffix for suffix in path.suffixes if suffix not in (".gz", ".zst")]
-    if not suffixes or suffixes[-1].lower() not in READERS:
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in (".gz", ".zst")]
+    if not suffixes or suffixes[-1] not in READERS:
         raise InputError(
             f"{path}: cannot tell the format from its name; use one of {', '.join(READERS)}, "
             "also followed by .gz or .zst"
         )
-    return READERS[suffixes[-1].lower()]
+    return READERS[suffixes[-1]]
 
 
 @contextmanager
@@ -90,7 +91,7 @@ def open_file(
                     literal, header=True, dtype={name: "VARCHAR" for name in ids if name in found}
                 )
             case _:
-                found = connection.read_json(literal, format="newline_delimited")
+                found = connection.read_json(literal, format="newline_delimited", sample_size=-1)
                 types = dict(zip(found.columns, map(str, found.types), strict=True))
                 types |= {name: "VARCHAR" for name in ids if name in types and types[name] not in INTEGERS}
                 return connection.read_json(literal, format="newline_delimited", columns=types)
@@ -118,13 +119,19 @@ def require_column(columns: list[str], path: Path, column: str | None, key: str)
         raise InputError(f"{path} has no column {column!r}, which {key} names; it has {', '.join(columns)}")
 
 
-def id_types(connection: "DuckDBPyConnection", source: Source, files: list[SourceFile]) -> dict[str, str]:
-    """The types that fit the ids of the warehouse and of the given files.
+def id_types_of_events(connection: "DuckDBPyConnection") -> dict[str, str]:
+    """The types of user_id and item_id in the warehouse; empty before the first events."""
+    columns = "table_name = 'events' and column_name in ('user_id', 'item_id')"
+    return dict(connection.execute(f"select column_name, data_type from duckdb_columns() where {columns}").fetchall())
+
+
+def id_types(
+    connection: "DuckDBPyConnection", source: Source, files: list[SourceFile], kept: dict[str, str]
+) -> dict[str, str]:
+    """The types that fit the ids of the given files and those that the warehouse has `kept`.
 
     Raises InputError where a file has text and the warehouse integers.
     """
-    rows = connection.execute("select column_name, data_type from duckdb_columns() where table_name = 'events'")
-    kept = dict(rows.fetchall())
     types = {}
     for name in ("user_id", "item_id"):
         found = {file.path: _id_type(connection, source, file.path, name) for file in files}
@@ -160,4 +167,6 @@ def _common_type(types: list[str]) -> str:
     known = {kind for kind in types if kind != '"NULL"'}
     if not known or "VARCHAR" in known:
         return "VARCHAR"
-    return known.pop() if len(known) == 1 else "BIGINT"
+    if len(known) == 1:
+        return known.pop()
+    return "HUGEINT" if known & {"UBIGINT", "HUGEINT"} else "BIGINT"

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,9 +46,9 @@ def train(run: Run, matrix: Matrix) -> Trained:
 
 @task
 def refit(run: Run, matrix: Matrix, evaluation_model: Trained) -> Trained:
-    """Trains on everyone, for the epochs that the evaluation model took."""
+    """Trains on everyone, for the epochs that the evaluation model took, but at least one."""
     config = replace(_train_config(run.config), strategy="default")
-    return _train(run, matrix, "refit", "model", ("interactions",), config, evaluation_model.best_epoch)
+    return _train(run, matrix, "refit", "model", ("interactions",), config, max(1, evaluation_model.best_epoch))
 
 
 def _train(
@@ -66,7 +67,9 @@ def _train(
     """
     from scipy import sparse
 
-    digest = hashlib.sha256(json.dumps([matrix.digest, asdict(config), epochs]).encode()).hexdigest()
+    digest = hashlib.sha256(
+        json.dumps([matrix.digest, asdict(config), epochs, version("elsa-nightly")]).encode()
+    ).hexdigest()
     champion = comparable_champion(run)[0] if run.config.policy_configs.elsa.warm_start else None
     published = read_manifest(run.warehouse / "runs" / champion)["stages"][stage] if champion else {}
     if published.get("inputs") == digest:

@@ -134,7 +134,7 @@ def openable(path: Path | str) -> Iterator[None]:
         yield
     except duckdb.Error as error:
         said = str(error).splitlines()[0]
-        if "lock" in said.lower():
+        if "could not set lock" in said.lower():
             raise WarehouseBusy(f"{path}: another program has it open; close that and run again ({said})") from None
         raise InputError(f"{path} cannot be opened: {said}") from None
 

@@ -12,6 +12,7 @@ from tasks.warehouse import list_runs
 from tests.conftest import N_ITEMS, N_USERS, community_events, config, snapshot
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
+WARM = {"embedding_policy": {"factors": 8, "n_epochs": 5, "batch_size": 64, "warm_start": True}}
 Tables = Callable[[str], list[tuple]]
 
 
@@ -126,8 +127,9 @@ def test_new_and_gone_items_do_not_disturb_the_comparison(world: Path, tables: T
     renamed = community_events().with_columns(movie=pl.when(pl.col("movie") >= 57).then(pl.col("movie") + 100)
                                               .otherwise(pl.col("movie")))  # fmt: skip
     renamed.write_parquet("data/ratings.parquet")
-    assert nightly(config()).status == "published"
+    assert nightly(config(policy_configs=WARM)).status == "published"
     assert tables("select count(*) from user_topk where item_id between 57 and 59") == [(0,)]
+    assert tables("select count(*) from item_embeddings where item_id > 100") == [(3,)], "new items are trained"
     assert tables("select count(*) from run_metrics where model = 'champion'")[0][0] > 0
 
 
@@ -150,23 +152,28 @@ def test_both_dialect_sections_work(world: Path) -> None:
     )
 
 
-def test_a_night_starts_from_the_published_models_unless_told_not_to(
-    world: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    first = nightly(config())
+def test_a_warm_night_starts_from_the_published_models(world: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = nightly(config(policy_configs=WARM))
     assert caplog.text.count("starting from the spectrum") == 2
     more = pl.concat([community_events(), community_events().with_columns(pl.col("user") + 1000).head(200)])
     more.write_parquet("data/ratings.parquet")
-    nightly(config())
+    nightly(config(policy_configs=WARM))
     assert f"starting from the evaluation_model of run {first.run_id}" in caplog.text
     assert f"starting from the model of run {first.run_id}" in caplog.text
     caplog.clear()
-    nightly(config(policy_configs={"embedding_policy": {"factors": 8, "batch_size": 64, "warm_start": False}}))
+    nightly(config())
     assert caplog.text.count("starting from the spectrum") == 2
 
 
+def test_the_same_warm_night_again_takes_the_models_over(world: Path, tables: Tables) -> None:
+    nightly(config(policy_configs=WARM))
+    before = tables("from user_topk"), tables("from item_embeddings")
+    nightly(config(policy_configs=WARM))
+    assert (tables("from user_topk"), tables("from item_embeddings")) == before
+
+
 def test_models_that_saw_tonights_test_users_are_no_start(world: Path, caplog: pytest.LogCaptureFixture) -> None:
-    nightly(config())
+    nightly(config(policy_configs=WARM))
     caplog.clear()
-    nightly(config(holdout={"salt": "other"}))
+    nightly(config(policy_configs=WARM, holdout={"salt": "other"}))
     assert caplog.text.count("starting from the spectrum") == 2

@@ -42,17 +42,26 @@ def test_a_killed_training_resumes_to_the_same_result(strategy: str, epoch: int,
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("change", ["data", "settings"])
+@pytest.mark.parametrize("change", ["data", "settings", "validation"])
 def test_the_checkpoint_of_another_training_is_not_taken_up(change: str, tmp_path: Path) -> None:
     checkpoint = tmp_path / "training.pt"
+    validation = validation_users() if change == "validation" else None
     with pytest.raises(Killed):
-        fit(random_interactions(), config, checkpoint=checkpoint, on_epoch=kill_after(2))
+        fit(random_interactions(), config, validation, checkpoint=checkpoint, on_epoch=kill_after(2))
     X = random_interactions(seed=5 if change == "data" else 0)
     settings = replace(config, lr=0.2) if change == "settings" else config
-    assert (
-        fit(X, settings, checkpoint=checkpoint).item_embeddings.tobytes()
-        == fit(X, settings).item_embeddings.tobytes()
-    )
+    seen: list[Epoch] = []
+    model = fit(X, settings, checkpoint=checkpoint, on_epoch=seen.append)
+    assert seen[0].epoch == 0
+    assert model.item_embeddings.tobytes() == fit(X, settings).item_embeddings.tobytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04 cut off"])
+def test_an_unreadable_checkpoint_counts_as_none(content: bytes, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "training.pt"
+    checkpoint.write_bytes(content)
+    X = random_interactions()
+    assert fit(X, config, checkpoint=checkpoint).item_embeddings.tobytes() == fit(X, config).item_embeddings.tobytes()
 
 
 def test_the_spectral_start_spans_the_leading_singular_vectors() -> None:

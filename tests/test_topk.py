@@ -65,6 +65,7 @@ def test_equals_a_sort_of_everything_whatever_the_blocks(data: st.DataObject) ->
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(elsa_core.topk, "BLOCK_SCORES", data.draw(st.integers(1, n_rows * n_items)))
         patch.setattr(elsa_core.topk, "ITEM_BLOCK", data.draw(st.integers(1, n_items)))
+        patch.setattr(elsa_core.topk, "GROUP", data.draw(st.integers(1, 3)))
         ours = top_k(
             torch.from_numpy(users),
             torch.from_numpy(items),
