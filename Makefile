@@ -13,7 +13,7 @@ nightly: .venv/.ready  ## tonight's run on the demo data, or on your own: make n
 	@$(BIN)/elsa nightly --config $(CONFIG)
 
 test: .venv/.ready lint  ## the tests (under 5 minutes on 2 cores)
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile  # one thread each, or they trip over one another
 
 lint: .venv/.ready  ## style and unused code
 	@$(BIN)/ruff check --quiet

@@ -216,3 +216,36 @@ def test_metadata_without_its_columns_is_refused(world: Path) -> None:
         InputError, match="m.csv has no column 'name', which source.items.title names; it has movie, label"
     ):
         take_in("a.csv", items={"path": "m.csv", "item_id": "movie", "title": "name"})
+
+
+def test_jsonl_numbers_that_turn_fractional_late_are_not_rounded(world: Path) -> None:
+    rows = [f'{{"user": {n}, "movie": 1, "rating": {3.5 if n == 24_999 else 4}}}\n' for n in range(25_000)]
+    Path("a.jsonl").write_text("".join(rows))
+    take_in("a.jsonl", {"user_id": "user", "item_id": "movie", "value": "rating"})
+    assert stored("select min(value), max(value) from events") == [(3.5, 4.0)]
+
+
+def test_a_time_that_is_no_number_is_counted(world: Path) -> None:
+    pl.DataFrame({"user": [1, 2], "movie": [1, 1], "at": [1.6e9, float("nan")]}).write_parquet("a.parquet")
+    with pytest.raises(InputError, match="1 rows have no readable timestamp"):
+        take_in("a.parquet", {"user_id": "user", "item_id": "movie", "timestamp": "at"})
+
+
+def test_id_types_of_forgotten_files_are_forgotten(world: Path) -> None:
+    Path("wrong.csv").write_text("user,movie\nanna,1\n")
+    columns = {"user_id": "user", "item_id": "movie"}
+    source = {"events": "wrong.csv", "columns": columns, "items": None}
+    with open_run(config(source=source, interactions={"min_value": None})) as run:
+        ingest.fn(run)
+    Path("right.csv").write_text("user,movie\n1,1\n")
+    take_in("right.csv", columns)
+    assert stored("select user_id from events") == [(1,)]
+
+
+def test_a_corrupt_warehouse_is_not_taken_for_a_busy_one(world: Path) -> None:
+    (world / "warehouse").mkdir()
+    (world / "warehouse" / "events.duckdb").write_bytes(b"DUCK or not" * 10_000)
+    WRITERS["a.csv"](Path("a.csv"))
+    with pytest.raises(InputError, match="events.duckdb cannot be opened") as raised:
+        take_in("a.csv")
+    assert raised.value.exit_code == 2
