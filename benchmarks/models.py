@@ -85,9 +85,11 @@ def item_knn(split: Split) -> Scores:
 
 def als(split: Split) -> Scores:
     from implicit.als import AlternatingLeastSquares
+    from threadpoolctl import threadpool_limits
 
     model = AlternatingLeastSquares(factors=256, regularization=0.05, alpha=10, iterations=10, random_state=0)
-    model.fit(sparse.csr_matrix(split.train), show_progress=False)
+    with threadpool_limits(1, "blas"):  # it has threads of its own
+        model.fit(sparse.csr_matrix(split.train), show_progress=False)
     return lambda X: model.recommend(np.arange(X.shape[0]), sparse.csr_matrix(X), N=100, recalculate_user=True)[0]
 
 
