@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from data import Split, like_movielens_20m, mtg_decklists
+from datasets import Split, like_movielens_20m, mtg_decklists
 
 SPLITS = {"mtg": mtg_decklists, "generated": like_movielens_20m}
 Scores = Callable[[sparse.csr_array], np.ndarray]  # (users, items) of the test users' shown items

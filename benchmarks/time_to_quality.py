@@ -19,7 +19,7 @@ from elsa import ELSA
 from scipy import sparse
 
 import elsa_core
-from data import Split, mtg_decklists
+from datasets import Split, mtg_decklists
 
 FACTORS, BATCH, LR, REPEATS = 256, 1024, 0.1, 3
 Curve = list[tuple[float, float]]  # (seconds, nDCG@100) after each epoch

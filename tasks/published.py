@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.config import Config
 from tasks.errors import InputError
 from tasks.warehouse import connect, current_run_id, first_row, list_runs, sql
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def _literal(value: object) -> str:
     return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
 
 
-def _open(config: Config):
+def _open(config: Config) -> "DuckDBPyConnection":
     path = Path(config.warehouse).absolute() / "current.duckdb"
     if not path.exists():
         raise InputError(
@@ -95,7 +99,7 @@ def _rows(config: Config, query: str, parameters: dict, when_empty: str) -> str:
         return _as_text(connection.sql(sql(query), params=parameters))
 
 
-def _as_text(relation) -> str:
+def _as_text(relation: "DuckDBPyRelation") -> str:
     import io
     from contextlib import redirect_stdout
 
