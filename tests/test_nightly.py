@@ -41,7 +41,7 @@ def test_publishes_tables_that_keep_the_contract(world: Path, tables: Tables) ->
 
 
 def test_recommends_what_the_community_likes_and_nothing_seen(world: Path, tables: Tables) -> None:
-    nightly(config())
+    nightly(config(recommendations={"k": 40, "neighbors": 5}))  # long enough to reach what was seen and rated low
     events = community_events()
     listed = pl.DataFrame(tables("select user_id, item_id, rank, source from user_topk"), orient="row",
                           schema=["user", "movie", "rank", "source"])  # fmt: skip
