@@ -20,7 +20,6 @@ from elsa_core.start import spectral_start, unit_rows, warm_start
 START_SIZE = (
     0.6  # of an element of W: Adam moves each by about lr, so lr means the same with 10 factors and with 1,000
 )
-SCORING_ROWS = 8192  # validation users ranked at a time
 
 
 @dataclass(frozen=True)
@@ -199,12 +198,7 @@ class _Training:
 
 def _validation_ndcg(model: Model, validation: tuple[sparse.csr_array, sparse.csr_array], k: int) -> float:
     fold_in, targets = validation
-    items = np.concatenate(
-        [
-            model.recommend(fold_in[first : first + SCORING_ROWS], k)[0]
-            for first in range(0, fold_in.shape[0], SCORING_ROWS)
-        ]
-    )
+    items, _ = model.recommend(fold_in, k)
     return float(evaluate(items, targets, [k])[f"ndcg@{k}"].mean())
 
 

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
-SCORING_ROWS = 8192  # users ranked at a time
-
-
 @dataclass(frozen=True)
 class TestUsers:
     """What the models are shown of the test users, and what is hidden from them: (users, n_items) each."""
@@ -72,18 +69,11 @@ def _judge(
 
     share (n_items,) is each item's share of the training users.
     """
-    import numpy as np
-
     from elsa_core.evaluate import coverage_with_interval, evaluate, mean_with_interval, popularity_of_lists
 
     cutoffs, seed = run.config.evaluation.cutoffs, run.config.seed
     n_users, n_items = users.targets.shape
-    items = np.concatenate(
-        [
-            model.recommend(users.fold_in[first : first + SCORING_ROWS], max(cutoffs))[0]
-            for first in range(0, n_users, SCORING_ROWS)
-        ]
-    )
+    items, _ = model.recommend(users.fold_in, max(cutoffs))
     per_user = evaluate(items, users.targets, cutoffs)
     for k in cutoffs:
         per_user |= popularity_of_lists(items, share, k)
