@@ -20,7 +20,7 @@ lint: .venv/.ready  ## style and unused code
 
 bench: nightly  ## benchmarks (half an hour; the last two need the shared data); results belong in benchmarks/RESULTS.md
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	@set -e; for script in step demo topk growth models time_to_quality; do \
+	@set -e; for script in step demo topk growth models warm_start time_to_quality; do \
 		echo "== $$script"; $(BIN)/python benchmarks/$$script.py; done
 
 clean:  ## remove the environment and the demo data, never a warehouse

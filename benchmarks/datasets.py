@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +25,40 @@ class Split:
 
 def mtg_decklists() -> Split:
     """Unique (user, card) pairs of the mainboard; users and items with at least five, at once."""
-    path = SHARED / "mtg-decklists" / "events.parquet"
-    if not path.exists():
-        sys.exit(f"{path} is not there: this benchmark needs the shared data")
-    pairs = pl.scan_parquet(path).filter(~pl.col("sideboard")).select("user_id", "item_id").unique().collect()
+    return hold_out("mtg-decklists", as_matrix(mtg_pairs(datetime.max)))
+
+
+def mtg_pairs(until: datetime) -> pl.DataFrame:
+    """The pairs (user_id, item_id) of the decks before a date."""
+    events = pl.scan_parquet(shared("mtg-decklists/events.parquet"))
+    events = events.filter(~pl.col("sideboard"), pl.col("timestamp") < until)
+    pairs = events.select("user_id", "item_id").unique().collect()
     n_before = 0
     while n_before != (n_before := pairs.height):
         for column in ("user_id", "item_id"):
             pairs = pairs.filter(pl.len().over(column) >= 5)
-    return hold_out("mtg-decklists", as_matrix(pairs))
+    return pairs
+
+
+def gowalla() -> Split:
+    """LightGCN's split: `test` is the published one, all users; the rest is a split of the training part alone.
+
+    The final model trains on all that test users are shown, `test[0]`.
+    """
+    pairs = pl.read_parquet(shared("gowalla-lightgcn/interactions.parquet"))
+    items = pairs["item_id"].unique().sort()
+    train, test = (as_matrix(pairs.filter(split=split), items) for split in ("train", "test"))
+    rng = np.random.default_rng(0)
+    shown, hidden = hide(train, rng)
+    some = np.sort(rng.permutation(shown.shape[0])[: 2 * N_HELD_OUT])
+    return Split("gowalla-lightgcn", shown, (shown[some], hidden[some]), (train, test))
+
+
+def shared(name: str) -> Path:
+    path = SHARED / name
+    if not path.exists():
+        sys.exit(f"{path} is not there: this benchmark needs the shared data")
+    return path
 
 
 def like_movielens_20m(n_users: int = 136_677, n_items: int = 20_108, n_interactions: int = 10_000_000) -> Split:
@@ -57,9 +83,12 @@ def like_movielens_20m(n_users: int = 136_677, n_items: int = 20_108, n_interact
     return hold_out("generated, shape of MovieLens-20M", as_matrix(pairs))
 
 
-def as_matrix(pairs: pl.DataFrame) -> sparse.csr_array:
-    users, items = (np.unique(pairs[column], return_inverse=True)[1] for column in ("user_id", "item_id"))
-    return sparse.csr_array((np.ones(pairs.height, np.float32), (users, items)))
+def as_matrix(pairs: pl.DataFrame, items: pl.Series | None = None) -> sparse.csr_array:
+    """Ones, a row a user and a column an item, both in ascending order; all of `items`, if given."""
+    items = pairs["item_id"].unique().sort() if items is None else items
+    rows = np.unique(pairs["user_id"], return_inverse=True)[1]
+    columns = np.searchsorted(items, pairs["item_id"])
+    return sparse.csr_array((np.ones(pairs.height, np.float32), (rows, columns)), (rows.max() + 1, len(items)))
 
 
 def hold_out(name: str, X: sparse.csr_array, seed: int = 0) -> Split:

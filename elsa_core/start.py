@@ -1,5 +1,7 @@
 """Starts that are already good: the spectrum of the interactions, or an earlier model."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from scipy import sparse
@@ -8,6 +10,8 @@ from elsa_core.sparse_product import weighted_row_sums
 
 OVERSAMPLING = 16
 PASSES = 2
+USER_BLOCK = 16_384  # user vectors held at a time
+RIDGE = 1e-3  # of the mean squared length of the user vectors along a factor
 
 
 def spectral_start(X: sparse.csr_array, factors: int, seed: int, device: torch.device) -> torch.Tensor:
@@ -18,38 +22,61 @@ def spectral_start(X: sparse.csr_array, factors: int, seed: int, device: torch.d
     n_items = X.shape[1]
     item_scale = _inverse_root(X.sum(axis=0))
     S = (sparse.diags_array(_inverse_root(X.sum(axis=1))) @ X @ sparse.diags_array(item_scale)).tocsr()
-    S_T = S.T.tocsr()
     width = min(factors + OVERSAMPLING, n_items)
     basis = torch.randn(n_items, width, generator=torch.Generator().manual_seed(seed)).to(device)
     for _ in range(PASSES):
-        basis = torch.linalg.qr(weighted_row_sums(S_T, weighted_row_sums(S, basis)))[0]
-    projected = weighted_row_sums(S, basis)
-    _, vectors = torch.linalg.eigh((projected.T @ projected).cpu())  # ascending eigenvalues; not to be had on mps
+        step = torch.zeros_like(basis)
+        for rows, users in _user_blocks(S, basis):
+            step += weighted_row_sums(rows.T.tocsr(), users)
+        basis = torch.linalg.qr(step)[0]
+    gram = sum(users.T @ users for _, users in _user_blocks(S, basis))
+    _, vectors = torch.linalg.eigh(gram.cpu())  # ascending eigenvalues; not to be had on mps
     start = basis @ vectors.flip(1)[:, :factors].to(device)
     start[torch.from_numpy(item_scale == 0).to(device)] = 0
     return unit_rows(start)
 
 
 def warm_start(X: sparse.csr_array, earlier: torch.Tensor, seed: int) -> torch.Tensor:
-    """The rows of an earlier model (items, factors); for items that are new to it, a_j ∝ Σ_u x_uj x_u A.
+    """The rows of an earlier model (items, factors); rows of zeros, of items new to it, are folded in.
 
-    An item whose users have nothing but new items gets a random direction. Items without interactions get zeros.
+    A new item gets the direction of the a_j that minimises Σ_u (x_uj − h_u · a_j)² + ridge ‖a_j‖² over the users'
+    vectors h_u = x_u A. (The plain sum Σ_u x_uj h_u points to what everybody has, and new items flood all lists.) One
+    whose users know no earlier item gets a random direction. Items without interactions get zeros.
     """
     start = unit_rows(earlier)
-    is_new = torch.nonzero(~start.any(dim=1)).ravel()
-    users = weighted_row_sums(X, start)
-    start[is_new] = unit_rows(weighted_row_sums(X[:, is_new.cpu().numpy()].T.tocsr(), users))
-    has_users = torch.from_numpy(np.bincount(X.indices, minlength=X.shape[1]) > 0).to(start.device)
-    lost = has_users & ~start.any(dim=1)
+    n_users_of = torch.from_numpy(np.bincount(X.indices, minlength=X.shape[1])).to(start.device)
+    is_new = ~start.any(dim=1)
+    if is_new.any():
+        start[is_new] = _fold_in(X, start, is_new.cpu().numpy())
+    lost = (n_users_of > 0) & ~start.any(dim=1)
     directions = torch.randn(int(lost.sum()), start.shape[1], generator=torch.Generator().manual_seed(seed))
     start[lost] = unit_rows(directions.to(start.device))
-    start[~has_users] = 0
+    start[n_users_of == 0] = 0
     return start
+
+
+def _fold_in(X: sparse.csr_array, known: torch.Tensor, is_new: np.ndarray) -> torch.Tensor:
+    """Directions (new items, factors) of the ridge regression of new items' columns on users' vectors."""
+    factors = known.shape[1]
+    gram = torch.zeros(factors, factors, device=known.device)
+    moments = torch.zeros(int(is_new.sum()), factors, device=known.device)
+    for rows, users in _user_blocks(X, known):
+        gram += users.T @ users
+        moments += weighted_row_sums(rows[:, is_new].T.tocsr(), users)
+    ridge = max(RIDGE * gram.diagonal().mean().item(), torch.finfo(gram.dtype).tiny)
+    return unit_rows(torch.linalg.solve(gram + ridge * torch.eye(factors, device=gram.device), moments.T).T)
 
 
 def unit_rows(rows: torch.Tensor) -> torch.Tensor:
     """Rows scaled to length 1; rows of zeros stay zeros."""
     return rows / rows.norm(dim=1, keepdim=True).clamp_(min=torch.finfo(rows.dtype).tiny)
+
+
+def _user_blocks(X: sparse.csr_array, table: torch.Tensor) -> Iterator[tuple[sparse.csr_array, torch.Tensor]]:
+    """Blocks of rows of X (users, items), and their products with the table (items, r)."""
+    for first in range(0, X.shape[0], USER_BLOCK):
+        rows = X[first : first + USER_BLOCK]
+        yield rows, weighted_row_sums(rows, table)
 
 
 def _inverse_root(sums: np.ndarray) -> np.ndarray:

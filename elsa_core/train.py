@@ -17,9 +17,9 @@ from elsa_core.evaluate import evaluate
 from elsa_core.model import Model
 from elsa_core.start import spectral_start, unit_rows, warm_start
 
-START_SIZE = (
-    0.6  # of an element of W: Adam moves each by about lr, so lr means the same with 10 factors and with 1,000
-)
+# Adam moves an element of W by about lr, so this size of W's elements makes lr mean the same with 10 factors and with
+# 1,000. What an earlier model learned is ten times as large, and turns ten times as slowly.
+START_SIZE, WARM_START_SIZE = 0.6, 6.0
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,13 @@ class _Training:
         self.config, self.validation = config, validation
         device = resolve_device(config.device)
         if earlier is None:
-            start = spectral_start(X, config.factors, config.seed, device)
+            start, size = spectral_start(X, config.factors, config.seed, device), START_SIZE
         else:
-            start = warm_start(X, torch.from_numpy(earlier.item_embeddings).to(device), config.seed)
-        self.W = START_SIZE * config.factors**0.5 * start
+            start, size = (
+                warm_start(X, torch.from_numpy(earlier.item_embeddings).to(device), config.seed),
+                WARM_START_SIZE,
+            )
+        self.W = size * config.factors**0.5 * start
         self.X = _rows_of_length_one(X)
         self.optimizer = torch.optim.Adam([self.W], lr=config.lr, fused=True)
         self.per_epoch = -(-X.shape[0] // config.batch_size)

@@ -100,7 +100,7 @@ class ElsaPolicy(Section):
     device: str = key("auto", "Where to train: auto, cpu, cuda, cuda:<n> or mps; auto takes a GPU if there is one.", unit="name", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
     strategy: Literal["default", "early_stopping"] = key("early_stopping", "default runs all n_epochs; early_stopping keeps the best epoch on the validation users.", unit="name")
     patience: int = key(3, "Epochs without a better validation nDCG before early stopping stops.", unit="epochs", ge=1)
-    warm_start: bool = key(False, "Start from the published run's models, if they held out the same users, instead of from the spectrum; without new data, keep them.", unit="switch")
+    warm_start: bool = key(True, "Start from the published run's models, if they held out the same users, instead of from the spectrum; without new data, keep them.", unit="switch")
 
 
 class PolicyConfigs(Section):

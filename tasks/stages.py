@@ -57,9 +57,13 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Trained:
-    """A folder with a model; `inputs` is the digest of all that decides it but its start."""
+    """A folder with a model; `inputs` is the digest of all that decides it but its start.
+
+    started_from is the run whose model it started from, or was taken over from; None for the spectrum.
+    """
 
     path: str
+    started_from: str | None
     best_epoch: int
     n_items: int
     factors: int

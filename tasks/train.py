@@ -74,14 +74,15 @@ def _train(
     published = read_manifest(run.warehouse / "runs" / champion)["stages"][stage] if champion else {}
     if published.get("inputs") == digest:
         get_run_logger().info(f"nothing has changed since run {champion}: its {name} is taken over")
-        return _save(run, stage, load_champion(run, champion, name), name, digest)
-    earlier = load_champion(run, champion, name) if published.get("factors") == config.factors else None
-    get_run_logger().info(f"starting from {f'the {name} of run {champion}' if earlier else 'the spectrum'}")
+        return _save(run, stage, load_champion(run, champion, name), name, champion, digest)
+    start = champion if published.get("factors") == config.factors else None
+    get_run_logger().info(f"starting from {f'the {name} of run {start}' if start else 'the spectrum'}")
+    earlier = load_champion(run, start, name) if start else None
     X, *validation = (sparse.load_npz(run.folder / f"{part}.npz") for part in inputs)
     checkpoint = run.warehouse / "tmp" / f"{stage}.checkpoint"
     checkpoint.parent.mkdir(exist_ok=True)
     model = _fit(X, config, tuple(validation) or None, epochs, earlier, checkpoint)
-    return _save(run, stage, model, name, digest)
+    return _save(run, stage, model, name, start, digest)
 
 
 def _train_config(config: Config) -> "TrainConfig":
@@ -127,10 +128,10 @@ def _log_epoch(epoch: "Epoch") -> None:
     get_run_logger().info(", ".join(parts))
 
 
-def _save(run: Run, stage: str, model: "Model", name: str, inputs: str) -> Trained:
+def _save(run: Run, stage: str, model: "Model", name: str, started_from: str | None, inputs: str) -> Trained:
     model.save(run.folder / name)
     seconds = sum(epoch["seconds"] for epoch in model.history)
     digest = digest_of_file(run.folder / name / "model.safetensors")
-    handle = Trained(name, model.best_epoch, *model.item_embeddings.shape, seconds, inputs, digest)
+    handle = Trained(name, started_from, model.best_epoch, *model.item_embeddings.shape, seconds, inputs, digest)
     run.record(stage, handle)
     return handle

@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 
 from flows.nightly import nightly
-from tasks.warehouse import list_runs
+from tasks.warehouse import list_runs, read_manifest
 from tests.conftest import N_ITEMS, N_USERS, community_events, config, snapshot
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
-WARM = {"embedding_policy": {"factors": 8, "n_epochs": 5, "batch_size": 64, "warm_start": True}}
+COLD = {"embedding_policy": {"factors": 8, "n_epochs": 5, "batch_size": 64, "warm_start": False}}
 Tables = Callable[[str], list[tuple]]
 
 
@@ -77,7 +77,8 @@ def test_a_rejected_night_leaves_the_published_tables_byte_for_byte(world: Path)
     assert "at least 1.1" in runs[1]["reasons"][0]
 
 
-def test_the_same_night_again_changes_nothing(world: Path, tables: Tables) -> None:
+@pytest.mark.parametrize("changes", [{}, {"policy_configs": COLD}], ids=["warm", "cold"])
+def test_the_same_night_again_changes_nothing(world: Path, tables: Tables, changes: dict) -> None:
     names = [
         "user_topk",
         "item_neighbors",
@@ -87,9 +88,9 @@ def test_the_same_night_again_changes_nothing(world: Path, tables: Tables) -> No
         "user_items",
         "items",
     ]
-    nightly(config())
+    nightly(config(**changes))
     before = {name: tables(f"from {name}") for name in names}
-    nightly(config())
+    nightly(config(**changes))
     assert {name: tables(f"from {name}") for name in names} == before
     with duckdb.connect(str(world / "warehouse" / "events.duckdb"), read_only=True) as connection:
         assert connection.execute("select count(*) from events").fetchall() == [(community_events().height,)]
@@ -127,7 +128,7 @@ def test_new_and_gone_items_do_not_disturb_the_comparison(world: Path, tables: T
     renamed = community_events().with_columns(movie=pl.when(pl.col("movie") >= 57).then(pl.col("movie") + 100)
                                               .otherwise(pl.col("movie")))  # fmt: skip
     renamed.write_parquet("data/ratings.parquet")
-    assert nightly(config(policy_configs=WARM)).status == "published"
+    assert nightly(config()).status == "published"
     assert tables("select count(*) from user_topk where item_id between 57 and 59") == [(0,)]
     assert tables("select count(*) from item_embeddings where item_id > 100") == [(3,)], "new items are trained"
     assert tables("select count(*) from run_metrics where model = 'champion'")[0][0] > 0
@@ -153,27 +154,22 @@ def test_both_dialect_sections_work(world: Path) -> None:
 
 
 def test_a_warm_night_starts_from_the_published_models(world: Path, caplog: pytest.LogCaptureFixture) -> None:
-    first = nightly(config(policy_configs=WARM))
+    first = nightly(config())
     assert caplog.text.count("starting from the spectrum") == 2
     more = pl.concat([community_events(), community_events().with_columns(pl.col("user") + 1000).head(200)])
     more.write_parquet("data/ratings.parquet")
-    nightly(config(policy_configs=WARM))
+    warm = nightly(config())
     assert f"starting from the evaluation_model of run {first.run_id}" in caplog.text
     assert f"starting from the model of run {first.run_id}" in caplog.text
+    stages = read_manifest(world / "warehouse" / "runs" / warm.run_id)["stages"]
+    assert {stages[name]["started_from"] for name in ("train", "refit")} == {first.run_id}
     caplog.clear()
-    nightly(config())
+    nightly(config(policy_configs=COLD))
     assert caplog.text.count("starting from the spectrum") == 2
 
 
-def test_the_same_warm_night_again_takes_the_models_over(world: Path, tables: Tables) -> None:
-    nightly(config(policy_configs=WARM))
-    before = tables("from user_topk"), tables("from item_embeddings")
-    nightly(config(policy_configs=WARM))
-    assert (tables("from user_topk"), tables("from item_embeddings")) == before
-
-
 def test_models_that_saw_tonights_test_users_are_no_start(world: Path, caplog: pytest.LogCaptureFixture) -> None:
-    nightly(config(policy_configs=WARM))
+    nightly(config())
     caplog.clear()
-    nightly(config(policy_configs=WARM, holdout={"salt": "other"}))
+    nightly(config(holdout={"salt": "other"}))
     assert caplog.text.count("starting from the spectrum") == 2

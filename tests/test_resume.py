@@ -8,8 +8,9 @@ import pytest
 import torch
 from scipy import sparse
 
+import elsa_core.start
 from elsa_core import Epoch, Model, TrainingError, fit
-from elsa_core.start import spectral_start, unit_rows, warm_start
+from elsa_core.start import RIDGE, spectral_start, unit_rows, warm_start
 from tests.test_training import config, random_interactions, validation_users
 
 
@@ -64,7 +65,8 @@ def test_an_unreadable_checkpoint_counts_as_none(content: bytes, tmp_path: Path)
     assert fit(X, config, checkpoint=checkpoint).item_embeddings.tobytes() == fit(X, config).item_embeddings.tobytes()
 
 
-def test_the_spectral_start_spans_the_leading_singular_vectors() -> None:
+def test_the_spectral_start_spans_the_leading_singular_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elsa_core.start, "USER_BLOCK", 70)
     X = random_interactions(300, 40)
     scale = [1 / np.sqrt(np.asarray(X.sum(axis=axis))) for axis in (1, 0)]
     dense = scale[0][:, None] * X.toarray() * scale[1]
@@ -75,15 +77,24 @@ def test_the_spectral_start_spans_the_leading_singular_vectors() -> None:
     assert np.corrcoef((start @ start.T)[pairs], (expected @ expected.T)[pairs])[0, 1] > 0.98
 
 
-def test_a_warm_start_keeps_known_items_and_folds_new_ones_in() -> None:
-    X = sparse.csr_array(np.array([[1, 1, 1, 0, 0], [1, 0, 1, 0, 0], [0, 1, 0, 1, 0]], dtype=np.float32))
-    earlier = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 0.0], [3.0, 4.0]])
-    start = warm_start(X, earlier, seed=0)
-    assert start[:2].tolist() == [[1.0, 0.0], [0.0, 1.0]], "known items keep their rows"
-    # item 2 has users 0, whose x A is (1, 1), and 1, whose x A is (1, 0): together (2, 1)
-    torch.testing.assert_close(start[2], torch.tensor([2.0, 1.0]) / 5**0.5)
-    assert start[3].tolist() == [0.0, 1.0]
-    assert start[4].tolist() == [0.0, 0.0], "gone: nobody has it any more"
+def test_a_warm_start_keeps_known_items_and_folds_new_ones_in_by_ridge_regression(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    X = random_interactions(200, 12)
+    X.data[X.indices == 11] = 0  # gone: nobody has it any more
+    X.eliminate_zeros()
+    earlier = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
+    earlier[[2, 7]] = 0  # new to the earlier model
+    monkeypatch.setattr(elsa_core.start, "USER_BLOCK", 70)
+    start = warm_start(X, earlier, seed=0).numpy()
+    known = unit_rows(earlier).numpy()
+    kept = [item for item in range(11) if item not in (2, 7)]
+    np.testing.assert_array_equal(start[kept], known[kept])
+    H = (X @ known).astype(np.float64)
+    gram = H.T @ H
+    expected = np.linalg.solve(gram + RIDGE * np.diag(gram).mean() * np.eye(3), H.T @ X[:, [2, 7]].toarray()).T
+    np.testing.assert_allclose(start[[2, 7]], expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-4)
+    assert not start[11].any()
 
 
 def test_a_warm_start_gives_items_of_new_users_only_some_direction() -> None:
