@@ -7,6 +7,7 @@ from elsa_core.device import DeviceError, resolve_device
 from elsa_core.evaluate import evaluate, paired_difference, relative_lift
 from elsa_core.model import Model, load
 from elsa_core.popularity import Popularity
+from elsa_core.residual import ResidualConfig, fit_residual
 from elsa_core.train import Epoch, TrainConfig, TrainingError, fit
 
 __all__ = [
@@ -14,10 +15,12 @@ __all__ = [
     "Epoch",
     "Model",
     "Popularity",
+    "ResidualConfig",
     "TrainConfig",
     "TrainingError",
     "evaluate",
     "fit",
+    "fit_residual",
     "load",
     "paired_difference",
     "relative_lift",

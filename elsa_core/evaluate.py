@@ -1,7 +1,12 @@
 """Offline metrics, user by user, and what can be said of their means."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy import sparse
+
+if TYPE_CHECKING:
+    from elsa_core.linear import LinearModel
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -32,6 +37,12 @@ def evaluate(items: np.ndarray, targets: sparse.csr_array, cutoffs: list[int]) -
         metrics[f"ndcg@{k}"] = (top @ discount[:k]) / ideal[np.minimum(k, n_targets) - 1]
         metrics[f"hit_rate@{k}"] = top.any(axis=1).astype(float)
     return metrics
+
+
+def validation_ndcg(model: "LinearModel", validation: tuple[sparse.csr_array, sparse.csr_array], k: int) -> float:
+    """Mean nDCG@k of the model's lists for (fold_in, targets), both (users, n_items)."""
+    fold_in, targets = validation
+    return float(evaluate(model.recommend(fold_in, k)[0], targets, [k])[f"ndcg@{k}"].mean())
 
 
 def is_target(items: np.ndarray, targets: sparse.csr_array) -> np.ndarray:

@@ -1,16 +1,13 @@
 """Starts that are already good: the spectrum of the interactions, or an earlier model."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from scipy import sparse
 
-from elsa_core.sparse_product import weighted_row_sums
+from elsa_core.sparse_product import user_blocks, weighted_row_sums
 
 OVERSAMPLING = 16
 PASSES = 2
-USER_BLOCK = 16_384  # user vectors held at a time
 RIDGE = 1e-3  # of the mean squared length of the user vectors along a factor
 
 
@@ -26,10 +23,10 @@ def spectral_start(X: sparse.csr_array, factors: int, seed: int, device: torch.d
     basis = torch.randn(n_items, width, generator=torch.Generator().manual_seed(seed)).to(device)
     for _ in range(PASSES):
         step = torch.zeros_like(basis)
-        for rows, users in _user_blocks(S, basis):
+        for _, rows, users in user_blocks(S, basis):
             step += weighted_row_sums(rows.T.tocsr(), users)
         basis = torch.linalg.qr(step)[0]
-    gram = sum(users.T @ users for _, users in _user_blocks(S, basis))
+    gram = sum(users.T @ users for _, _, users in user_blocks(S, basis))
     _, vectors = torch.linalg.eigh(gram.cpu())  # ascending eigenvalues; not to be had on mps
     start = basis @ vectors.flip(1)[:, :factors].to(device)
     start[torch.from_numpy(item_scale == 0).to(device)] = 0
@@ -60,7 +57,7 @@ def _fold_in(X: sparse.csr_array, known: torch.Tensor, is_new: np.ndarray) -> to
     factors = known.shape[1]
     gram = torch.zeros(factors, factors, device=known.device)
     moments = torch.zeros(int(is_new.sum()), factors, device=known.device)
-    for rows, users in _user_blocks(X, known):
+    for _, rows, users in user_blocks(X, known):
         gram += users.T @ users
         moments += weighted_row_sums(rows[:, is_new].T.tocsr(), users)
     ridge = max(RIDGE * gram.diagonal().mean().item(), torch.finfo(gram.dtype).tiny)
@@ -70,13 +67,6 @@ def _fold_in(X: sparse.csr_array, known: torch.Tensor, is_new: np.ndarray) -> to
 def unit_rows(rows: torch.Tensor) -> torch.Tensor:
     """Rows scaled to length 1; rows of zeros stay zeros."""
     return rows / rows.norm(dim=1, keepdim=True).clamp_(min=torch.finfo(rows.dtype).tiny)
-
-
-def _user_blocks(X: sparse.csr_array, table: torch.Tensor) -> Iterator[tuple[sparse.csr_array, torch.Tensor]]:
-    """Blocks of rows of X (users, items), and their products with the table (items, r)."""
-    for first in range(0, X.shape[0], USER_BLOCK):
-        rows = X[first : first + USER_BLOCK]
-        yield rows, weighted_row_sums(rows, table)
 
 
 def _inverse_root(sums: np.ndarray) -> np.ndarray:

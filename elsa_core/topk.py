@@ -45,9 +45,9 @@ def top_k(
             shape = rows.stop - first, columns.stop - start
             block = torch.mm(users[rows], items[columns].T, out=buffer[: shape[0] * shape[1]].view(shape))
             _mark(block, rows, columns, adjust, exclude, candidates)
-            values, at = _select(block, k)
+            values, at = select(block, k)
             if start:
-                values, order = _select(torch.cat([best, values], dim=1), k)
+                values, order = select(torch.cat([best, values], dim=1), k)
                 at = torch.cat([where, at + start], dim=1).gather(1, order)
             best, where = values, at
         found = best.shape[1]
@@ -81,7 +81,7 @@ def _stored(matrix: sparse.csr_array, rows: slice, columns: slice) -> tuple[tupl
     return tuple(torch.from_numpy(axis.astype(np.int64)) for axis in block.coords), block.data
 
 
-def _select(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+def select(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The k largest a row in descending order, and their columns; equal scores by the lower column."""
     k = min(k, scores.shape[1])
     in_groups = scores.shape[1] >= 4 * GROUP * k

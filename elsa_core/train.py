@@ -13,7 +13,7 @@ from scipy import sparse
 from elsa_core.checkpoint import fingerprint, load, save
 from elsa_core.closed_form import cosine_loss
 from elsa_core.device import resolve_device
-from elsa_core.evaluate import evaluate
+from elsa_core.evaluate import validation_ndcg
 from elsa_core.model import Model
 from elsa_core.start import spectral_start, unit_rows, warm_start
 
@@ -136,7 +136,7 @@ class _Training:
         ndcg = (
             None
             if self.validation is None
-            else _validation_ndcg(self._model_of(self.W), self.validation, self.config.k)
+            else validation_ndcg(self._model_of(self.W), self.validation, self.config.k)
         )
         self.history.append(Epoch(epoch, loss, ndcg, seconds, self.X.shape[0] / seconds if epoch else None))
         if ndcg is None or self.config.strategy == "default" or ndcg > self.best_ndcg:
@@ -197,12 +197,6 @@ class _Training:
         self.W.grad = grad.addcmul_(along, A, value=-1).div_(lengths)
         self.optimizer.step()
         return loss
-
-
-def _validation_ndcg(model: Model, validation: tuple[sparse.csr_array, sparse.csr_array], k: int) -> float:
-    fold_in, targets = validation
-    items, _ = model.recommend(fold_in, k)
-    return float(evaluate(items, targets, [k])[f"ndcg@{k}"].mean())
 
 
 def _trainable_rows(X: sparse.csr_array) -> sparse.csr_array:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import sparse
 
-import elsa_core.start
+import elsa_core.sparse_product
 from elsa_core import Epoch, Model, TrainingError, fit
 from elsa_core.start import RIDGE, spectral_start, unit_rows, warm_start
 from tests.test_training import config, random_interactions, validation_users
@@ -66,7 +66,7 @@ def test_an_unreadable_checkpoint_counts_as_none(content: bytes, tmp_path: Path)
 
 
 def test_the_spectral_start_spans_the_leading_singular_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(elsa_core.start, "USER_BLOCK", 70)
+    monkeypatch.setattr(elsa_core.sparse_product, "USER_BLOCK", 70)
     X = random_interactions(300, 40)
     scale = [1 / np.sqrt(np.asarray(X.sum(axis=axis))) for axis in (1, 0)]
     dense = scale[0][:, None] * X.toarray() * scale[1]
@@ -85,7 +85,7 @@ def test_a_warm_start_keeps_known_items_and_folds_new_ones_in_by_ridge_regressio
     X.eliminate_zeros()
     earlier = torch.randn(12, 3, generator=torch.Generator().manual_seed(0))
     earlier[[2, 7]] = 0  # new to the earlier model
-    monkeypatch.setattr(elsa_core.start, "USER_BLOCK", 70)
+    monkeypatch.setattr(elsa_core.sparse_product, "USER_BLOCK", 70)
     start = warm_start(X, earlier, seed=0).numpy()
     known = unit_rows(earlier).numpy()
     kept = [item for item in range(11) if item not in (2, 7)]

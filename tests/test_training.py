@@ -41,19 +41,20 @@ def scripted_ndcg(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The validation nDCG of epochs 0 to 8; its highest is that of epoch 2, and again of epoch 4."""
     ndcg = [0.1, 0.2, 0.5, 0.4, 0.5, 0.3, 0.2, 0.1, 0.1]
     values = iter(ndcg)
-    monkeypatch.setattr(elsa_core.train, "_validation_ndcg", lambda *_: next(values))
+    monkeypatch.setattr(elsa_core.train, "validation_ndcg", lambda *_: next(values))
     return ndcg
 
 
 class LargestTensor(TorchDispatchMode):
-    """Records how many elements the largest tensor has that any operation takes or returns."""
+    """Records how many elements the largest dense tensor has that any operation takes or returns."""
 
     numel = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         tensors = [leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, torch.Tensor)]
-        self.numel = max([self.numel, *(tensor.numel() for tensor in tensors)])
+        dense = [tensor for tensor in tensors if tensor.layout == torch.strided]
+        self.numel = max([self.numel, *(tensor.numel() for tensor in dense)])
         return out
 
 
