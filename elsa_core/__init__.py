@@ -4,22 +4,28 @@ Vančura, Alves, Kasalický, Kordík: Scalable Linear Shallow Autoencoder for Co
 """
 
 from elsa_core.device import DeviceError, resolve_device
+from elsa_core.ease import Ease, ease_gigabytes, fit_ease
 from elsa_core.evaluate import evaluate, paired_difference, relative_lift
-from elsa_core.model import Model, load
+from elsa_core.load import load
+from elsa_core.model import Model
 from elsa_core.popularity import Popularity
-from elsa_core.residual import ResidualConfig, fit_residual
+from elsa_core.residual import ResidualConfig, ResidualError, fit_residual
 from elsa_core.train import Epoch, TrainConfig, TrainingError, fit
 
 __all__ = [
     "DeviceError",
+    "Ease",
     "Epoch",
     "Model",
     "Popularity",
     "ResidualConfig",
+    "ResidualError",
     "TrainConfig",
     "TrainingError",
+    "ease_gigabytes",
     "evaluate",
     "fit",
+    "fit_ease",
     "fit_residual",
     "load",
     "paired_difference",

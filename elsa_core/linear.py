@@ -16,6 +16,12 @@ class LinearModel(ABC):
     """Scores (x B)_j for user x and item j, with B (n_items, n_items) = low rank + the rest, its diagonal zero."""
 
     device: str
+    choices: list[dict]  # what was tried, with the validation users' nDCG where they chose
+
+    @property
+    def chosen(self) -> dict:
+        """The entry of `choices` that this model is; {} where nothing was tried."""
+        return max(self.choices, key=lambda entry: entry.get("ndcg", 0), default={})
 
     @property
     @abstractmethod

@@ -10,6 +10,9 @@ from scipy import sparse
 
 from elsa_core.linear import LinearModel
 
+CSR_PARTS = ("data", "indices", "indptr")
+PLAIN_PARTS = ("history", "best_epoch", "scale", "choices")
+
 
 @dataclass(frozen=True, eq=False)
 class Model(LinearModel):
@@ -84,18 +87,17 @@ class Model(LinearModel):
         if self.residual is not None:
             weights |= {f"residual.{part}": getattr(self.residual, part) for part in CSR_PARTS}
         save_file(weights, path / "model.safetensors")
-        rest = {name: getattr(self, name) for name in ("history", "best_epoch", "scale", "choices")}
+        rest = {"model": "elsa", **{name: getattr(self, name) for name in PLAIN_PARTS}}
         (path / "model.json").write_text(json.dumps(rest, indent=1))
 
-
-CSR_PARTS = ("data", "indices", "indptr")
-
-
-def load(path: Path, device: str = "cpu") -> Model:
-    """The model that `save` wrote into the folder `path`, to score on `device`."""
-    rest = json.loads((path / "model.json").read_text())
-    weights = load_file(path / "model.safetensors")
-    embeddings, residual = weights["item_embeddings"], None
-    if "residual.data" in weights:
-        residual = sparse.csr_array(tuple(weights[f"residual.{part}"] for part in CSR_PARTS), (len(embeddings),) * 2)
-    return Model(embeddings, device=device, residual=residual, **rest)
+    @classmethod
+    def load(cls, path: Path, device: str = "cpu") -> "Model":
+        """What `save` wrote, to score on `device`."""
+        rest = json.loads((path / "model.json").read_text())
+        weights = load_file(path / "model.safetensors")
+        embeddings, residual = weights["item_embeddings"], None
+        if "residual.data" in weights:
+            parts = tuple(weights[f"residual.{part}"] for part in CSR_PARTS)
+            residual = sparse.csr_array(parts, (len(embeddings), len(embeddings)))
+        plain = {name: rest[name] for name in PLAIN_PARTS if name in rest}  # an older version had fewer
+        return cls(embeddings, device=device, residual=residual, **plain)

@@ -45,8 +45,12 @@ class ResidualConfig:
 
     neighbors: int = 100
     ridge: tuple[float, ...] = (10.0, 30.0, 100.0)
-    dropout: tuple[float, ...] = (0.25, 0.5)
+    dropout: tuple[float, ...] = (0.25, 0.5, 0.75)
     k: int = 100
+
+
+class ResidualError(ValueError):
+    """S cannot be fitted with these settings. The message says what to change."""
 
 
 def no_progress(stage: str, share: float) -> None:
@@ -66,12 +70,12 @@ def fit_residual(
     validation   (fold_in, targets), both (validation users, items); without it the first ridge and dropout are taken
     on_progress  called with the name of the step and the share of it that is done
 
-    Raises ValueError where there are no neighbors to choose or the ridge is too small to solve for S.
+    Raises ResidualError where there are no neighbors to choose or the ridge is too small to solve for S.
     """
     n_items = X.shape[1]
     is_share = all(0 <= dropout < 1 for dropout in config.dropout)
     if not 1 <= config.neighbors < n_items or min(config.ridge) <= 0 or not is_share:
-        raise ValueError(
+        raise ResidualError(
             f"neighbors is {config.neighbors}, ridge {config.ridge}, dropout {config.dropout}: neighbors must lie "
             f"between 1 and {n_items - 1}, each ridge above 0, each dropout from 0 to below 1"
         )
@@ -247,5 +251,5 @@ def _solve_each(grams: torch.Tensor, R: torch.Tensor) -> torch.Tensor:
     for place, (gram, right) in enumerate(zip(grams.numpy(), R.numpy(), strict=True)):
         _, solved[place], error = sposv(gram.T, right, lower=1)
         if error:
-            raise ValueError("a ridge is too small to solve for the residual in float32; try ten times as much")
+            raise ResidualError("a ridge is too small to solve for the residual in float32; try ten times as much")
     return torch.from_numpy(solved)

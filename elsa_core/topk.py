@@ -14,15 +14,15 @@ def top_k(
     items: torch.Tensor,
     k: int,
     *,
-    adjust: sparse.csr_array | None = None,
+    adjust: sparse.csr_array | torch.Tensor | None = None,
     exclude: tuple[sparse.csr_array, ...] = (),
     candidates: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best items of each row by users · items, best first, ties by the lower item index.
 
-    users (rows, r) and items (n_items, r) share a device. `adjust` (rows, n_items) is added to the scores. Pairs that
-    a matrix of `exclude` (rows, n_items) stores, whatever their values, never appear, and neither do items outside
-    the boolean `candidates` (n_items,).
+    users (rows, r) and items (n_items, r) share a device. `adjust` (rows, n_items), sparse or dense, is added to the
+    scores. Pairs that a matrix of `exclude` (rows, n_items) stores, whatever their values, never appear, and
+    neither do items outside the boolean `candidates` (n_items,).
     Returns item indices (rows, k) int64 and scores (rows, k) float32; -1 and nan where candidates run out.
     """
     n_items = len(items)
@@ -61,12 +61,14 @@ def _mark(
     block: torch.Tensor,
     rows: slice,
     columns: slice,
-    adjust: sparse.csr_array | None,
+    adjust: sparse.csr_array | torch.Tensor | None,
     exclude: tuple[sparse.csr_array, ...],
     candidates: np.ndarray | None,
 ) -> None:
     """Adds the adjustment to a block of scores, and gives −∞ to what must not appear."""
-    if adjust is not None:
+    if isinstance(adjust, torch.Tensor):
+        block += adjust[rows, columns]
+    elif adjust is not None:
         at, values = _stored(adjust, rows, columns)
         block.index_put_(at, torch.from_numpy(values).to(block), accumulate=True)
     for pairs in exclude:

@@ -92,6 +92,8 @@ def _nightly(options: argparse.Namespace) -> int:
     print(f"\nrun {outcome.run_id}: {outcome.status}")
     print("gate:", *outcome.checks, sep="\n  ")
     print(f"\nOn the test users, mean and 95 % interval:\n{published.metrics(config, outcome.run_id)}")
+    cutoff = max(config.evaluation.cutoffs)
+    print(f"\nWhat else could be run, means at {cutoff}:\n{published.models(config, outcome.run_id)}")
     if outcome.status == "rejected":
         print("\nNothing was published; readers keep the tables they had.")
         return REJECTED

@@ -31,5 +31,5 @@ def load_champion(run: Run, run_id: str, name: str) -> "Model":
     tonight = pl.read_parquet(run.folder / "items.parquet").select("item_id", "item_idx")
     theirs = pl.read_parquet(folder / "items.parquet").select("item_id")
     positions = theirs.join(tonight, on="item_id", how="left", maintain_order="left")["item_idx"]
-    champion = elsa_core.load(folder / name, run.config.policy_configs.elsa.device)
+    champion = elsa_core.load(folder / name, run.config.policy_configs.policy.device)
     return champion.reindex(positions.cast(pl.Int64).fill_null(-1).to_numpy(), len(tonight))

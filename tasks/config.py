@@ -91,8 +91,8 @@ class Holdout(Section):
         return self
 
 
-class ElsaPolicy(Section):
-    policy_type: Literal["elsa"] = key("elsa", "The algorithm: ELSA, a scalable linear shallow autoencoder.", unit="name")
+class Policy(Section):
+    policy_type: Literal["elsa", "ease"] = key("elsa", "The algorithm: ELSA, a scalable linear shallow autoencoder, with a learned sparse part; or EASE, its full-rank relative for small catalogues, which has no vectors and so is a scoring policy only.", unit="name")
     batch_size: int = key(512, "Samples per training batch.", unit="users", ge=1)
     n_epochs: int = key(20, "Passes over the users; the learning rate falls to 0 over them.", unit="epochs", ge=1)
     lr: float = key(0.1, "Learning rate of the first step; it falls to 0 over n_epochs.", unit="step size", gt=0, le=10)
@@ -101,24 +101,49 @@ class ElsaPolicy(Section):
     strategy: Literal["default", "early_stopping"] = key("early_stopping", "default runs all n_epochs; early_stopping keeps the best epoch on the validation users.", unit="name")
     patience: int = key(3, "Epochs without a better validation nDCG before early stopping stops.", unit="epochs", ge=1)
     warm_start: bool = key(True, "Start from the published run's models, if they held out the same users, instead of from the spectrum; without new data, keep them.", unit="switch")
+    residual_neighbors: int = key(100, "Most items that explain an item in the sparse part of ELSA, which is kept only if it helps the validation users; 0 for the paper's ELSA.", unit="items", ge=0, le=2000)
+    residual_dropout: list[float] = key(None, "Shares of the input that the sparse part is fitted to do without; the validation users choose.", unit="share of interactions", factory=lambda: [0.25, 0.5, 0.75], min_length=1)
+    residual_ridge: list[float] = key(None, "Penalties of the sparse part to try; the validation users choose.", unit="weighted users", factory=lambda: [10.0, 30.0, 100.0], min_length=1)
+    ease_ridge: list[float] = key(None, "Penalties of EASE to try; the validation users choose.", unit="users", factory=lambda: [100.0, 300.0, 1000.0], min_length=1)
+    ease_max_items: int = key(20_000, "EASE is refused for more items than this: its memory grows with their square.", unit="items", ge=1)
+
+    @model_validator(mode="after")
+    def check_penalties(self) -> Self:
+        for name in ("residual_ridge", "ease_ridge"):
+            if min(getattr(self, name)) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}: each value must lie above 0")
+        if not all(0 <= share < 1 for share in self.residual_dropout):
+            raise ValueError(f"residual_dropout is {self.residual_dropout}: each value must lie from 0 to below 1")
+        return self
+
+    @model_validator(mode="after")
+    def refuse_what_ease_does_not_use(self) -> Self:
+        used = {"policy_type", "device", "warm_start", "ease_ridge", "ease_max_items"}
+        if self.policy_type == "ease":
+            for name, field in Policy.model_fields.items():
+                if name not in used and getattr(self, name) != field.get_default(call_default_factory=True):
+                    raise ValueError(f"{name} is not used by EASE: leave it out, or set policy_type to elsa")
+        return self
 
 
 class PolicyConfigs(Section):
-    embedding_policy: ElsaPolicy | None = key(None, "Yields vectors for retrieval and similar items.")
-    scoring_policy: ElsaPolicy | None = key(None, "Scores (user, item) pairs. One of the two sections serves both purposes; given both, they must be equal.")
+    embedding_policy: Policy | None = key(None, "Yields vectors for retrieval and similar items.")
+    scoring_policy: Policy | None = key(None, "Scores (user, item) pairs. One of the two sections serves both purposes; given both, they must be equal.")
 
     @model_validator(mode="after")
     def agree(self) -> Self:
         both = self.embedding_policy, self.scoring_policy
         if None not in both and both[0] != both[1]:
-            differing = [name for name in ElsaPolicy.model_fields if getattr(both[0], name) != getattr(both[1], name)]
-            raise ValueError(f"embedding_policy and scoring_policy differ in {', '.join(differing)}: one ELSA model "
+            differing = [name for name in Policy.model_fields if getattr(both[0], name) != getattr(both[1], name)]
+            raise ValueError(f"embedding_policy and scoring_policy differ in {', '.join(differing)}: one model "
                              "serves both, so make them equal or keep one")
+        if self.embedding_policy is not None and self.embedding_policy.policy_type == "ease":
+            raise ValueError("embedding_policy: EASE has no vectors; make it the scoring_policy, alone")
         return self
 
     @property
-    def elsa(self) -> ElsaPolicy:
-        return self.embedding_policy or self.scoring_policy or ElsaPolicy()
+    def policy(self) -> Policy:
+        return self.embedding_policy or self.scoring_policy or Policy()
 
 
 METRICS_AT_K = ("recall", "ndcg", "hit_rate", "coverage", "novelty", "popularity")
@@ -126,6 +151,8 @@ METRICS_AT_K = ("recall", "ndcg", "hit_rate", "coverage", "novelty", "popularity
 
 class Evaluation(Section):
     cutoffs: list[int] = key(None, "Lengths k at which the lists are judged; early stopping watches nDCG at the largest.", unit="items", factory=lambda: [10, 100], min_length=1)
+
+    ease_up_to: int = key(5000, "For comparison, EASE is fitted and judged beside ELSA where there are at most so many items; 0 for never.", unit="items", ge=0, le=50_000)
 
     @model_validator(mode="after")
     def check_cutoffs(self) -> Self:

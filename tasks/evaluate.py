@@ -1,6 +1,6 @@
 """The evaluation model on the test users, beside popularity and the published run's evaluation model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
@@ -12,6 +12,8 @@ from tasks.warehouse import Run
 if TYPE_CHECKING:
     import numpy as np
     from scipy.sparse import csr_array
+
+    from elsa_core.linear import LinearModel
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,12 @@ def evaluate(run: Run, trained: Trained) -> Evaluation:
 
     import elsa_core
 
-    device = run.config.policy_configs.elsa.device
+    device = run.config.policy_configs.policy.device
     users = _load_test_users(run)
     popularity = elsa_core.Popularity.fit(sparse.load_npz(run.folder / "train.npz"))
-    models = {"elsa": elsa_core.load(run.folder / trained.path, device), "popularity": popularity}
+    tonight = elsa_core.load(run.folder / trained.path, device)
+    models = {run.config.policy_configs.policy.policy_type: tonight, "popularity": popularity}
+    models |= _alternatives(run, tonight)
     champion, reason = comparable_champion(run)
     if champion is not None:
         models["champion"] = load_champion(run, champion, "evaluation_model")
@@ -54,6 +58,23 @@ def evaluate(run: Run, trained: Trained) -> Evaluation:
     handle = Evaluation("metrics.parquet", "per_user.npz", users.targets.shape[0], champion, reason)
     run.record("evaluate", handle)
     return handle
+
+
+def _alternatives(run: Run, tonight: "LinearModel") -> "dict[str, LinearModel]":
+    """What could be run instead of tonight's ELSA: its low-rank part alone, and EASE where it fits."""
+    from scipy import sparse
+
+    import elsa_core
+
+    policy, models = run.config.policy_configs.policy, {}
+    if policy.policy_type == "elsa" and tonight.residual is not None:
+        models["elsa_low_rank"] = replace(tonight, residual=None, scale=1.0)
+    if policy.policy_type == "elsa" and len(tonight.is_known) <= run.config.evaluation.ease_up_to:
+        names = ("train", "validation_fold_in", "validation_targets")
+        X, *validation = (sparse.load_npz(run.folder / f"{name}.npz") for name in names)
+        k = max(run.config.evaluation.cutoffs)
+        models["ease"] = elsa_core.fit_ease(X, tuple(policy.ease_ridge), validation, k=k, device=policy.device)
+    return models
 
 
 def _load_test_users(run: Run) -> TestUsers:

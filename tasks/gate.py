@@ -43,7 +43,7 @@ def judge(run: Run, evaluation: Evaluation) -> Verdict:
 def _minimums(run: Run, evaluation: Evaluation) -> list[Check]:
     import polars as pl
 
-    metrics = pl.read_parquet(run.folder / evaluation.path).filter(pl.col("model") == "elsa")
+    metrics = pl.read_parquet(run.folder / evaluation.path).filter(pl.col("model") == _policy_type(run))
     found = {f"{row['metric']}@{row['k']}": row for row in metrics.to_dicts()}
     checks = []
     for metric, limit in run.config.gate.minimums.items():
@@ -57,7 +57,8 @@ def _lift(run: Run, evaluation: Evaluation) -> Check:
     from elsa_core import relative_lift
 
     metric, limit = _compared_metric(run), run.config.gate.min_lift_over_popularity
-    lift, low, high = relative_lift(*_per_user(run, evaluation, metric, "elsa", "popularity"), run.config.seed)
+    ours_and_theirs = _per_user(run, evaluation, metric, _policy_type(run), "popularity")
+    lift, low, high = relative_lift(*ours_and_theirs, run.config.seed)
     verdict = (
         f"{metric} is {lift:+.1%} ({low:+.1%} to {high:+.1%}) beside popularity, "
         f"the whole interval must lie above {limit:+.1%}"
@@ -74,13 +75,18 @@ def _no_loss(run: Run, evaluation: Evaluation) -> Check:
         verdict = f"not compared with a published model: {evaluation.why_no_champion}"
         return Check(name, metric, None, None, None, None, True, verdict)
     difference, low, high = paired_difference(
-        *_per_user(run, evaluation, metric, "elsa", "champion"), run.config.seed
+        *_per_user(run, evaluation, metric, _policy_type(run), "champion"), run.config.seed
     )
     verdict = (
         f"{metric} is {difference:+.4f} ({low:+.4f} to {high:+.4f}) beside run {evaluation.champion}, "
         "the interval must not lie below 0 as a whole"
     )
     return Check(name, metric, difference, low, high, 0.0, high >= 0, verdict)
+
+
+def _policy_type(run: Run) -> str:
+    """Tonight's model goes by its name in the metrics."""
+    return run.config.policy_configs.policy.policy_type
 
 
 def _compared_metric(run: Run) -> str:

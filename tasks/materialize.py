@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from scipy.sparse import csr_array
 
-    from elsa_core import Model, Popularity
+    from elsa_core import Ease, Model, Popularity
 
 ROWS = 8192  # users or items computed at a time
 PACKAGES = ("duckdb", "great-expectations", "numpy", "polars", "prefect", "scipy", "torch")
@@ -32,7 +32,7 @@ class ContractBroken(AssertionError):
 class Lists:
     """What the lists are made from: model, baseline, histories (users, items), and the outside ids of both."""
 
-    model: "Model"
+    model: "Model | Ease"
     popularity: "Popularity"
     X: "csr_array"
     seen: "csr_array"
@@ -70,18 +70,21 @@ def _load(run: Run, trained: Trained) -> Lists:
 
     X = sparse.load_npz(run.folder / "interactions.npz")
     ids = [pl.read_parquet(run.folder / f"{name}s.parquet")[f"{name}_id"].to_arrow() for name in ("user", "item")]
-    model = elsa_core.load(run.folder / trained.path, run.config.policy_configs.elsa.device)
+    model = elsa_core.load(run.folder / trained.path, run.config.policy_configs.policy.device)
     return Lists(model, elsa_core.Popularity.fit(X), X, sparse.load_npz(run.folder / "seen.npz"), *ids)
 
 
 def _write_model_tables(connection: "DuckDBPyConnection", run: Run, lists: Lists) -> None:
     """Streams what the model computes, block by block, into its tables."""
     recommendations = run.config.recommendations
+    user_vectors, item_vectors = _user_vectors(lists), _item_vectors(lists)
+    if run.config.policy_configs.policy.policy_type == "ease":
+        user_vectors, item_vectors = _no_vectors(lists.user_ids, "user_id"), _no_vectors(lists.item_ids, "item_id")
     for table, view, batches in [
         ("user_topk", "lists", _user_lists(lists, recommendations.k)),
         ("item_neighbors", "neighbors", _neighbors(lists, recommendations.neighbors)),
-        ("user_embeddings", "user_vectors", _user_vectors(lists)),
-        ("item_embeddings", "item_vectors", _item_vectors(lists)),
+        ("user_embeddings", "user_vectors", user_vectors),
+        ("item_embeddings", "item_vectors", item_vectors),
     ]:
         connection.register(view, _stream(batches))
         connection.execute(sql(f"tables/{table}"))
@@ -112,6 +115,7 @@ def _write_record_tables(
             "n_events": events.n_events,
             "n_users": matrix.n_users,
             "n_items": matrix.n_items,
+            "policy_type": run.config.policy_configs.policy.policy_type,
             "model_digest": trained.digest,
             "k": run.config.recommendations.k,
             "neighbors": run.config.recommendations.neighbors,
@@ -226,6 +230,12 @@ def _user_vectors(lists: Lists) -> "Iterator[pa.RecordBatch]":
 def _item_vectors(lists: Lists) -> "Iterator[pa.RecordBatch]":
     for rows in _blocks(len(lists.item_ids), "items"):
         yield _vectors(lists.item_ids, rows, "item_id", lists.model.item_embeddings[rows], lists.model.is_known[rows])
+
+
+def _no_vectors(ids: "pa.Array", name: str) -> "Iterator[pa.RecordBatch]":
+    import numpy as np
+
+    yield _vectors(ids, slice(0, 0), name, np.zeros((0, 1), dtype=np.float32), np.zeros(0, dtype=bool))
 
 
 def _vectors(ids: "pa.Array", rows: slice, name: str, vectors: "np.ndarray", keep: "np.ndarray") -> "pa.RecordBatch":

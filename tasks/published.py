@@ -58,10 +58,20 @@ def runs(config: Config) -> str:
 
 
 def metrics(config: Config, run_id: str) -> str:
-    """The run's metrics, one column a model, each with its 95 % interval, as text."""
+    """The run's metrics with their 95 % intervals, beside what the gate compares them with, as text."""
+    tonight = config.policy_configs.policy.policy_type
+    return _of_metrics(config, run_id, "queries/metrics", {"tonight": tonight})
+
+
+def models(config: Config, run_id: str) -> str:
+    """Every model that the run judged on the same test users, the best first, as text."""
+    return _of_metrics(config, run_id, "queries/models", {})
+
+
+def _of_metrics(config: Config, run_id: str, query: str, parameters: dict) -> str:
     path = Path(config.warehouse).absolute() / "runs" / run_id / "metrics.parquet"
     with connect(":memory:", config) as connection:
-        return _as_text(connection.sql(sql("queries/metrics"), params={"metrics": str(path)}))
+        return _as_text(connection.sql(sql(query), params={"metrics": str(path), **parameters}))
 
 
 def example_queries(config: Config) -> list[Query]:

@@ -59,7 +59,9 @@ class Matrix:
 class Trained:
     """A folder with a model; `inputs` is the digest of all that decides it but its start.
 
-    started_from is the run whose model it started from, or was taken over from; None for the spectrum.
+    started_from     the run whose model it started from, or was taken over from; None for the spectrum
+    ridge, dropout   those of the sparse part, or of EASE; None where ELSA does without
+    best_epoch, factors  0 for EASE
     """
 
     path: str
@@ -67,7 +69,8 @@ class Trained:
     best_epoch: int
     n_items: int
     factors: int
-    seconds: float
+    ridge: float | None
+    dropout: float | None
     inputs: str
     digest: str
 

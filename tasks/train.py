@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +20,30 @@ from tasks.warehouse import Run, digest_of_file, read_manifest
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    from elsa_core import Epoch, Model, TrainConfig
+    from elsa_core import Ease, Epoch, Model, ResidualConfig, TrainConfig
+
+    Validation = tuple[csr_array, csr_array]
+
+SECONDS_BETWEEN_MESSAGES = 5
+NOT_OF_TRAINING = {"policy_type", "warm_start", "residual_neighbors", "residual_ridge", "residual_dropout",
+                   "ease_ridge", "ease_max_items"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a model but the data and its start. EASE has no `low_rank`; ELSA may do without `residual`."""
+
+    name: str
+    inputs: tuple[str, ...]
+    low_rank: "TrainConfig | None" = None
+    epochs: int | None = None
+    residual: "ResidualConfig | None" = None
+    ease_ridge: tuple[float, ...] = ()
 
 
 def check_device(config: Config) -> None:
     """Raises InputError if the configuration names a device that this machine does not have."""
-    device = config.policy_configs.elsa.device
+    device = config.policy_configs.policy.device
     if device in ("auto", "cpu"):
         return
     from elsa_core import DeviceError, resolve_device
@@ -36,85 +56,123 @@ def check_device(config: Config) -> None:
 
 @task
 def train(run: Run, matrix: Matrix) -> Trained:
-    """Trains on the users that are not held out; early stopping watches the validation users."""
-    _check_factors(run.config, matrix)
-    names = ("train", "validation_fold_in", "validation_targets")
-    handle = _train(run, matrix, "train", "evaluation_model", names, _train_config(run.config), None)
-    get_run_logger().info("kept epoch %s", handle.best_epoch)
-    return handle
+    """Trains on the users that are not held out; the validation users stop training and choose the penalties."""
+    _check_size(run.config, matrix)
+    policy = run.config.policy_configs.policy
+    inputs = ("train", "validation_fold_in", "validation_targets")
+    if policy.policy_type == "ease":
+        return _train(run, matrix, "train", Recipe("evaluation_model", inputs, ease_ridge=tuple(policy.ease_ridge)))
+    residual = _residual_config(run.config, matrix, policy.residual_ridge, policy.residual_dropout)
+    recipe = Recipe("evaluation_model", inputs, _train_config(run.config, policy.strategy), residual=residual)
+    return _train(run, matrix, "train", recipe)
 
 
 @task
-def refit(run: Run, matrix: Matrix, evaluation_model: Trained) -> Trained:
-    """Trains on everyone, for the epochs that the evaluation model took, but at least one."""
-    config = replace(_train_config(run.config), strategy="default")
-    return _train(run, matrix, "refit", "model", ("interactions",), config, max(1, evaluation_model.best_epoch))
+def refit(run: Run, matrix: Matrix, chosen: Trained) -> Trained:
+    """Trains on everyone with the penalties that were chosen, and for the epochs that it took, but at least one."""
+    inputs = ("interactions",)
+    if run.config.policy_configs.policy.policy_type == "ease":
+        return _train(run, matrix, "refit", Recipe("model", inputs, ease_ridge=(chosen.ridge,)))
+    recipe = Recipe("model", inputs, _train_config(run.config, "default"), max(1, chosen.best_epoch))
+    if chosen.ridge is not None:
+        recipe = replace(recipe, residual=_residual_config(run.config, matrix, [chosen.ridge], [chosen.dropout]))
+    return _train(run, matrix, "refit", recipe)
 
 
-def _train(
-    run: Run,
-    matrix: Matrix,
-    stage: str,
-    name: str,
-    inputs: tuple[str, ...],
-    config: "TrainConfig",
-    epochs: int | None,
-) -> Trained:
-    """Trains the model `name` on the matrices `inputs`, starting from the published one of that name if there is one.
+def _train_config(config: Config, strategy: str) -> "TrainConfig":
+    from elsa_core import TrainConfig
+
+    policy = config.policy_configs.policy.model_dump(exclude=NOT_OF_TRAINING) | {"strategy": strategy}
+    return TrainConfig(**policy, k=max(config.evaluation.cutoffs), seed=config.seed)
+
+
+def _residual_config(config: Config, matrix: Matrix, ridge: list, dropout: list) -> "ResidualConfig | None":
+    from elsa_core import ResidualConfig
+
+    neighbors = min(config.policy_configs.policy.residual_neighbors, matrix.n_items - 1)
+    k = max(config.evaluation.cutoffs)
+    return ResidualConfig(neighbors, tuple(ridge), tuple(dropout), k) if neighbors else None
+
+
+def _check_size(config: Config, matrix: Matrix) -> None:
+    from elsa_core import ease_gigabytes
+
+    policy = config.policy_configs.policy
+    if policy.policy_type == "elsa" and policy.factors > matrix.n_items:
+        raise InputError(
+            f"policy_configs: factors is {policy.factors}, but only {matrix.n_items} items are left to recommend; "
+            f"set factors to {matrix.n_items} or less, or lower interactions.min_item_interactions"
+        )
+    if policy.policy_type == "ease" and matrix.n_items > policy.ease_max_items:
+        raise InputError(
+            f"policy_configs: EASE for {matrix.n_items:,} items takes about {ease_gigabytes(matrix.n_items):.1f} GB, "
+            f"and ease_max_items is {policy.ease_max_items:,}; set policy_type to elsa, or raise ease_max_items"
+        )
+
+
+def _train(run: Run, matrix: Matrix, stage: str, recipe: Recipe) -> Trained:
+    """Trains by the recipe, starting from the published model of that name if there is one.
 
     Where the published run trained on the same inputs, its model is taken over as it is: the same night again changes
     nothing.
     """
     from scipy import sparse
 
-    digest = hashlib.sha256(
-        json.dumps([matrix.digest, asdict(config), epochs, version("elsa-nightly")]).encode()
-    ).hexdigest()
-    champion = comparable_champion(run)[0] if run.config.policy_configs.elsa.warm_start else None
+    policy = run.config.policy_configs.policy
+    facts = [matrix.digest, asdict(recipe), policy.policy_type, version("elsa-nightly")]
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    champion = comparable_champion(run)[0] if policy.warm_start else None
     published = read_manifest(run.warehouse / "runs" / champion)["stages"][stage] if champion else {}
     if published.get("inputs") == digest:
-        get_run_logger().info(f"nothing has changed since run {champion}: its {name} is taken over")
-        return _save(run, stage, load_champion(run, champion, name), name, champion, digest)
-    start = champion if published.get("factors") == config.factors else None
-    get_run_logger().info(f"starting from {f'the {name} of run {start}' if start else 'the spectrum'}")
-    earlier = load_champion(run, start, name) if start else None
-    X, *validation = (sparse.load_npz(run.folder / f"{part}.npz") for part in inputs)
+        get_run_logger().info(f"nothing has changed since run {champion}: its {recipe.name} is taken over")
+        return _save(run, stage, load_champion(run, champion, recipe.name), recipe, champion, digest)
+    parts = tuple(sparse.load_npz(run.folder / f"{part}.npz") for part in recipe.inputs)
+    X, validation = parts[0], parts[1:] or None
+    if recipe.low_rank is None:
+        model = _fit_ease(run.config, X, validation, recipe.ease_ridge)
+        return _save(run, stage, model, recipe, None, digest)
+    start = champion if published.get("factors") == policy.factors else None
+    get_run_logger().info(f"starting from {f'the {recipe.name} of run {start}' if start else 'the spectrum'}")
+    earlier = load_champion(run, start, recipe.name) if start else None
     checkpoint = run.warehouse / "tmp" / f"{stage}.checkpoint"
     checkpoint.parent.mkdir(exist_ok=True)
-    model = _fit(X, config, tuple(validation) or None, epochs, earlier, checkpoint)
-    return _save(run, stage, model, name, start, digest)
+    model = _fit_elsa(recipe, X, validation, earlier, checkpoint)
+    return _save(run, stage, model, recipe, start, digest)
 
 
-def _train_config(config: Config) -> "TrainConfig":
-    from elsa_core import TrainConfig
-
-    policy = config.policy_configs.elsa.model_dump(exclude={"policy_type", "warm_start"})
-    return TrainConfig(**policy, k=max(config.evaluation.cutoffs), seed=config.seed)
-
-
-def _check_factors(config: Config, matrix: Matrix) -> None:
-    factors = config.policy_configs.elsa.factors
-    if factors > matrix.n_items:
-        raise InputError(
-            f"policy_configs: factors is {factors}, but only {matrix.n_items} items are left to recommend; "
-            f"set factors to {matrix.n_items} or less, or lower interactions.min_item_interactions"
-        )
-
-
-def _fit(
-    X: "csr_array",
-    config: "TrainConfig",
-    validation: "tuple[csr_array, csr_array] | None",
-    epochs: int | None,
-    earlier: "Model | None",
-    checkpoint: Path,
+def _fit_elsa(
+    recipe: Recipe, X: "csr_array", validation: "Validation | None", earlier: "Model | None", checkpoint: Path
 ) -> "Model":
-    from elsa_core import TrainingError, fit
+    from elsa_core import ResidualError, TrainingError, fit, fit_residual
 
     try:
-        return fit(X, config, validation, epochs=epochs, earlier=earlier, checkpoint=checkpoint, on_epoch=_log_epoch)
-    except TrainingError as error:
+        model = fit(
+            X,
+            recipe.low_rank,
+            validation,
+            epochs=recipe.epochs,
+            earlier=earlier,
+            checkpoint=checkpoint,
+            on_epoch=_log_epoch,
+        )
+        get_run_logger().info("kept epoch %s", model.best_epoch)
+        if recipe.residual is None:
+            return model
+        model = fit_residual(X, model, recipe.residual, validation, on_progress=_log_share())
+    except (TrainingError, ResidualError) as error:
         raise InputError(f"policy_configs: {error}") from None
+    if validation is not None:
+        _log_choice(model)
+    return model
+
+
+def _fit_ease(
+    config: Config, X: "csr_array", validation: "Validation | None", ridge: tuple[float, ...]
+) -> "Ease":
+    from elsa_core import fit_ease
+
+    k, device = max(config.evaluation.cutoffs), config.policy_configs.policy.device
+    return fit_ease(X, ridge, validation, k=k, device=device, on_progress=_log_share())
 
 
 def _log_epoch(epoch: "Epoch") -> None:
@@ -128,10 +186,39 @@ def _log_epoch(epoch: "Epoch") -> None:
     get_run_logger().info(", ".join(parts))
 
 
-def _save(run: Run, stage: str, model: "Model", name: str, started_from: str | None, inputs: str) -> Trained:
-    model.save(run.folder / name)
-    seconds = sum(epoch["seconds"] for epoch in model.history)
-    digest = digest_of_file(run.folder / name / "model.safetensors")
-    handle = Trained(name, started_from, model.best_epoch, *model.item_embeddings.shape, seconds, inputs, digest)
+def _log_share() -> Callable[[str, float], None]:
+    """A callback (step, share) that logs now and then."""
+    last = time.monotonic()
+
+    def log(step: str, share: float) -> None:
+        nonlocal last
+        if time.monotonic() - last > SECONDS_BETWEEN_MESSAGES:
+            get_run_logger().info("%s: %.0f %%", step, 100 * share)
+            last = time.monotonic()
+
+    return log
+
+
+def _log_choice(model: "Model") -> None:
+    alone, *others = (entry["ndcg"] for entry in model.choices)
+    verdict = "left out" if model.residual is None else f"{model.residual.nnz:,} entries"
+    get_run_logger().info(f"sparse part: {verdict}; validation nDCG {alone:.4f} without, {max(others):.4f} with it")
+
+
+def _save(
+    run: Run, stage: str, model: "Model | Ease", recipe: Recipe, started_from: str | None, inputs: str
+) -> Trained:
+    model.save(run.folder / recipe.name)
+    handle = Trained(
+        path=recipe.name,
+        started_from=started_from,
+        best_epoch=model.best_epoch if recipe.low_rank else 0,
+        n_items=len(model.is_known),
+        factors=recipe.low_rank.factors if recipe.low_rank else 0,
+        ridge=model.chosen.get("ridge"),
+        dropout=model.chosen.get("dropout"),
+        inputs=inputs,
+        digest=digest_of_file(run.folder / recipe.name / "model.safetensors"),
+    )
     run.record(stage, handle)
     return handle

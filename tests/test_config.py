@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from elsa_core import TrainConfig
-from tasks.config import Config, ElsaPolicy, read_config, reference
+from elsa_core import ResidualConfig, TrainConfig
+from tasks.config import Config, Policy, read_config, reference
 from tasks.errors import InputError
+from tasks.train import NOT_OF_TRAINING
 from tests.conftest import settings
 
 DIALECT = """\
@@ -33,14 +34,14 @@ def read(text: str, folder: Path) -> Config:
 
 @pytest.mark.parametrize("section", ["embedding_policy", "scoring_policy"])
 def test_the_policy_dialect_is_accepted_as_it_stands(section: str, tmp_path: Path) -> None:
-    policy = read(DIALECT.replace("embedding_policy", section, 1), tmp_path).policy_configs.elsa
-    assert policy == ElsaPolicy(batch_size=512, n_epochs=20, lr=0.1, factors=10, device="auto",
+    policy = read(DIALECT.replace("embedding_policy", section, 1), tmp_path).policy_configs.policy
+    assert policy == Policy(batch_size=512, n_epochs=20, lr=0.1, factors=10, device="auto",
                                 strategy="early_stopping", patience=3)  # fmt: skip
 
 
 def test_two_policy_sections_must_be_equal(tmp_path: Path) -> None:
     both = "policy_configs:\n  embedding_policy: {factors: 8}\n  scoring_policy: {factors: %s}\n"
-    assert read(both % 8, tmp_path).policy_configs.elsa.factors == 8
+    assert read(both % 8, tmp_path).policy_configs.policy.factors == 8
     with pytest.raises(InputError, match="embedding_policy and scoring_policy differ in factors"):
         read(both % 9, tmp_path)
 
@@ -60,7 +61,12 @@ def test_two_policy_sections_must_be_equal(tmp_path: Path) -> None:
         ("policy_configs: {embedding_policy: {batch_size: true}}", "batch_size: got True, must be a valid integer"),
         ("policy_configs: {embedding_policy: {n_epochs: 0}}", "n_epochs: got 0, must be greater than or equal to 1"),
         ("policy_configs: {embedding_policy: {device: gpu}}", "device: got 'gpu', must match pattern"),
-        ("policy_configs: {embedding_policy: {policy_type: als}}", "policy_type: got 'als', must be 'elsa'"),
+        ("policy_configs: {embedding_policy: {policy_type: als}}", "policy_type: got 'als', must be 'elsa' or"),
+        ("policy_configs: {embedding_policy: {policy_type: ease}}", "EASE has no vectors; make it the"),
+        ("policy_configs: {scoring_policy: {policy_type: ease, factors: 8}}", "factors is not used by EASE"),
+        ("policy_configs: {scoring_policy: {residual_ridge: [0]}}", "residual_ridge is \\[0.0\\]: each .* above 0"),
+        ("policy_configs: {scoring_policy: {ease_ridge: [-1]}}", "ease_ridge is \\[-1.0\\]: each .* above 0"),
+        ("policy_configs: {scoring_policy: {residual_dropout: [1]}}", "residual_dropout is .* from 0 to below 1"),
         ("holdout: {test_share: 0.6, validation_share: 0.4}", "holdout: test_share .* must stay below 1"),
         ("interactions: {min_value: 4}", "interactions.min_value needs a column.*source.columns.value"),
         ("interactions: {event_values: {view: -1}}", "event_values.view is -1"),
@@ -84,7 +90,7 @@ def test_a_missing_file_is_named() -> None:
 
 
 def test_numbers_may_be_written_as_in_yaml_1_2(tmp_path: Path) -> None:
-    assert read("policy_configs: {scoring_policy: {lr: 1e-3}}", tmp_path).policy_configs.elsa.lr == 1e-3
+    assert read("policy_configs: {scoring_policy: {lr: 1e-3}}", tmp_path).policy_configs.policy.lr == 1e-3
 
 
 def test_event_values_may_be_a_list_or_weights() -> None:
@@ -107,8 +113,13 @@ def test_every_key_has_a_default_a_unit_a_range_and_a_sentence() -> None:
 
 def test_the_policy_and_the_library_have_the_same_defaults() -> None:
     library = {field.name: field.default for field in fields(TrainConfig)}
-    policy = ElsaPolicy().model_dump(exclude={"policy_type", "warm_start"})
-    assert policy == {name: library[name] for name in policy}
+    policy = Policy().model_dump()
+    training = {name: policy.pop(name) for name in set(policy) - NOT_OF_TRAINING}
+    assert training == {name: library[name] for name in training}
+    residual = ResidualConfig()
+    assert policy["residual_neighbors"] == residual.neighbors
+    assert tuple(policy["residual_ridge"]) == residual.ridge
+    assert tuple(policy["residual_dropout"]) == residual.dropout
 
 
 def test_the_shipped_configurations_are_valid() -> None:

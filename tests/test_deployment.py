@@ -37,5 +37,5 @@ def test_deploys_with_its_configuration_and_gets_scheduled_runs() -> None:
     assert deployment.global_concurrency_limit.limit == 1
     form = deployment.parameter_openapi_schema
     assert form["properties"]["config"]["$ref"].endswith("/Config")
-    assert form["definitions"]["ElsaPolicy"]["properties"]["factors"]["minimum"] == 1
+    assert form["definitions"]["Policy"]["properties"]["factors"]["minimum"] == 1
     assert names and set(names) == {"Scheduled"}

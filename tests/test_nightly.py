@@ -108,7 +108,7 @@ def test_tonight_is_compared_with_the_published_model_on_the_same_users(world: P
 
 def test_a_worse_model_than_the_published_one_is_rejected(world: Path) -> None:
     nightly(config())
-    worse = {"embedding_policy": {"factors": 1, "n_epochs": 1, "strategy": "default"}}
+    worse = {"embedding_policy": {"factors": 1, "n_epochs": 1, "strategy": "default", "residual_neighbors": 0}}
     outcome = nightly(config(policy_configs=worse, gate={"min_lift_over_popularity": -1.0}))
     assert outcome.status == "rejected"
     assert "must not lie below 0" in outcome.reasons[0]

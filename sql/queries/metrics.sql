@@ -1,4 +1,4 @@
--- grain: one row per metric and cut-off, one column per model: mean and 95 % interval
+-- grain: one row per metric and cut-off, one column for tonight's model and for what the gate compares it with: mean and 95 % interval
 with shown as (
     select
         metric || '@' || k as metric,
@@ -11,7 +11,7 @@ with shown as (
 
 select
     metric,
-    any_value(mean) filter (where model = 'elsa') as elsa,
+    any_value(mean) filter (where model = $tonight) as tonight,
     coalesce(any_value(mean) filter (where model = 'popularity'), '–') as popularity,
     coalesce(any_value(mean) filter (where model = 'champion'), '–') as champion
 from shown

@@ -7,6 +7,7 @@ select
     cast($n_events as bigint) as n_events,
     cast($n_users as bigint) as n_users,
     cast($n_items as bigint) as n_items,
+    $policy_type as policy_type,
     $model_digest as model_digest,
     cast($k as integer) as k,
     cast($neighbors as integer) as neighbors,

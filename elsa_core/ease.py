@@ -1,0 +1,114 @@
+"""EASE, the full-rank linear model in closed form, for catalogues small enough for an items × items matrix.
+
+Steck: Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from scipy import sparse
+
+from elsa_core.device import resolve_device
+from elsa_core.evaluate import validation_ndcg
+from elsa_core.linear import LinearModel
+from elsa_core.sparse_product import weighted_row_sums
+
+
+@dataclass(frozen=True, eq=False)
+class Ease(LinearModel):
+    """A user x scores (x B)_j; there are no vectors of users or items.
+
+    weights  B, (n_items, n_items) float32 with a zero diagonal
+    choices  what fit_ease tried on the validation users: ridge, nDCG
+    device   where scores are computed
+    """
+
+    weights: np.ndarray
+    choices: list[dict]
+    device: str = "cpu"
+
+    @cached_property
+    def is_known(self) -> np.ndarray:
+        """(n_items,) bool: the items that share a user with another."""
+        return self.weights.any(axis=0)
+
+    @cached_property
+    def _B(self) -> torch.Tensor:
+        return torch.from_numpy(self.weights).to(resolve_device(self.device))
+
+    def contributions(self, X_rows: sparse.csr_array, item_idx: np.ndarray) -> sparse.csr_array:
+        """As `Model.contributions`."""
+        X_rows = sparse.csr_array(X_rows, dtype=np.float32)
+        weight = self.weights[X_rows.indices, np.repeat(item_idx, np.diff(X_rows.indptr))]
+        return sparse.csr_array((X_rows.data * weight, X_rows.indices, X_rows.indptr), X_rows.shape)
+
+    def _low_rank(self, X_rows: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((X_rows.shape[0], 0), np.float32), np.zeros((len(self.weights), 0), np.float32)
+
+    def _rest(self, X_rows: sparse.csr_array, of_seen: bool) -> torch.Tensor:
+        return weighted_row_sums(X_rows, self._B)
+
+    def reindex(self, positions: np.ndarray, n_items: int) -> "Ease":
+        """As `Model.reindex`."""
+        kept = positions >= 0
+        moved = np.zeros((n_items, n_items), dtype=np.float32)
+        moved[np.ix_(positions[kept], positions[kept])] = self.weights[np.ix_(kept, kept)]
+        return replace(self, weights=moved)
+
+    def save(self, path: Path) -> None:
+        """Writes B as safetensors and the rest as JSON into the folder `path`, made if absent."""
+        path.mkdir(parents=True, exist_ok=True)
+        save_file({"weights": np.ascontiguousarray(self.weights)}, path / "model.safetensors")
+        (path / "model.json").write_text(json.dumps({"model": "ease", "choices": self.choices}, indent=1))
+
+    @classmethod
+    def load(cls, path: Path, device: str = "cpu") -> "Ease":
+        """What `save` wrote."""
+        rest = json.loads((path / "model.json").read_text())
+        return cls(load_file(path / "model.safetensors")["weights"], rest["choices"], device)
+
+
+def ease_gigabytes(n_items: int) -> float:
+    """What fit_ease takes at its peak: four matrices of float32."""
+    return 4 * 4 * n_items**2 / 1e9
+
+
+def fit_ease(
+    X: sparse.csr_array,
+    ridge: tuple[float, ...],
+    validation: tuple[sparse.csr_array, sparse.csr_array] | None = None,
+    *,
+    k: int = 100,
+    device: str = "auto",
+    on_progress: Callable[[str, float], None] = lambda step, share: None,
+) -> Ease:
+    """EASE of X (users, items) with the ridge whose nDCG@k is best on the validation users (fold_in, targets).
+
+    Without validation the first ridge is taken. on_progress is told the name of the step and the share that is done.
+    """
+    X = sparse.csr_array(X, dtype=np.float32)
+    gram = torch.from_numpy((X.T @ X).toarray()).to(resolve_device(device))
+    best, tried = None, []
+    for value in ridge if validation else ridge[:1]:
+        model = Ease(_solve(gram, value).cpu().numpy(), [], device)
+        tried.append({"ridge": value} | ({"ndcg": validation_ndcg(model, validation, k)} if validation else {}))
+        if best is None or tried[-1]["ndcg"] > max(entry["ndcg"] for entry in tried[:-1]):
+            best = model
+        on_progress("ease", len(tried) / len(ridge))
+    return replace(best, choices=tried)
+
+
+def _solve(gram: torch.Tensor, ridge: float) -> torch.Tensor:
+    """B = I − P / diag(P), P = (gram + ridge I)⁻¹."""
+    regular = gram.clone()
+    regular.diagonal().add_(ridge)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(regular))
+    B = inverse.div_(-inverse.diagonal().clone())
+    B.fill_diagonal_(0)
+    return B

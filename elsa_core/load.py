@@ -1,0 +1,15 @@
+"""Saved models back from disk."""
+
+import json
+from pathlib import Path
+
+from elsa_core.ease import Ease
+from elsa_core.model import Model
+
+KINDS = {"elsa": Model, "ease": Ease}
+
+
+def load(path: Path, device: str = "cpu") -> Model | Ease:
+    """The model that `save` wrote into the folder `path`, to score on `device`."""
+    kind = json.loads((path / "model.json").read_text()).get("model", "elsa")
+    return KINDS[kind].load(path, device)
