@@ -5,12 +5,12 @@ Exponents are slopes of log(seconds) and log(memory over an idle process) from t
 `python benchmarks/growth.py`
 """
 
-import multiprocessing
-import resource
 import statistics
 
 import numpy as np
 from scipy import sparse
+
+from measured import Measured, in_a_process
 
 BASE = {"users": 20_000, "items": 5_000, "per_user": 50, "factors": 128, "batch": 512}
 STEPS = {
@@ -27,8 +27,7 @@ def main() -> None:
     for name, values in STEPS.items():
         points = []
         for value in values:
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                points.append(pool.apply(measure, (BASE | {name: value},)))
+            points.append(in_a_process(measure, BASE | {name: value}))
             print(f"{name:<10}{value:8,}{points[-1][0]:10.3f}{points[-1][1]:11,.0f}", flush=True)
         span = np.log(values[-1] / values[0])
         exponents = [np.log(last / first) / span for first, last in zip(points[0], points[-1], strict=True)]
@@ -36,17 +35,15 @@ def main() -> None:
 
 
 def measure(at: dict[str, int]) -> tuple[float, float]:
-    import torch._dynamo  # noqa: F401  what any torch optimiser imports on first use
-
     import elsa_core
 
-    idle = peak_megabytes()
-    X = generate(at["users"], at["items"], at["per_user"])
     config = elsa_core.TrainConfig(
         factors=at["factors"], batch_size=at["batch"], n_epochs=4, device="cpu", strategy="default"
     )
-    history = elsa_core.fit(X, config).history
-    return statistics.median(epoch["seconds"] for epoch in history[2:]), peak_megabytes() - idle
+    with Measured() as all_of_it:
+        X = generate(at["users"], at["items"], at["per_user"])
+        history = elsa_core.fit(X, config).history
+    return statistics.median(epoch["seconds"] for epoch in history[2:]), all_of_it.megabytes
 
 
 def generate(n_users: int, n_items: int, per_user: int) -> sparse.csr_array:
@@ -58,10 +55,6 @@ def generate(n_users: int, n_items: int, per_user: int) -> sparse.csr_array:
     X.sum_duplicates()
     X.data[:] = 1
     return X
-
-
-def peak_megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

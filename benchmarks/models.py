@@ -4,16 +4,14 @@ Peers at settings that are usual for them, not tuned; ELSA with early stopping o
 `python benchmarks/models.py [mtg|generated]`
 """
 
-import multiprocessing
 import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from scipy import sparse
 
 from datasets import Split, like_movielens_20m, mtg_decklists
+from measured import Measured, in_a_process
 
 SPLITS = {"mtg": mtg_decklists, "generated": like_movielens_20m}
 Scores = Callable[[sparse.csr_array], np.ndarray]  # (users, items) of the test users' shown items
@@ -23,36 +21,29 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "mtg"
     print(f"{'model':<28}{'nDCG@100':>9}{'fit (s)':>9}{'peak over data (MB)':>21}")
     for model in MODELS:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            ndcg, seconds, megabytes = pool.apply(measure, (name, model))
+        ndcg, seconds, megabytes = in_a_process(measure, name, model)
         print(f"{model:<28}{ndcg:9.4f}{seconds:9.1f}{megabytes:21,.0f}", flush=True)
 
 
 def measure(name: str, model: str) -> tuple[float, float, float]:
-    import torch._dynamo  # noqa: F401  what any torch optimiser imports on first use
-
     import elsa_core
 
     split = SPLITS[name]()
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew from what is held now
-    before, started = peak_megabytes(), time.perf_counter()
-    recommend = MODELS[model](split)
-    seconds, after = time.perf_counter() - started, peak_megabytes()
-    items = recommend(split.test[0])
-    return elsa_core.evaluate(items, split.test[1], [100])["ndcg@100"].mean(), seconds, after - before
+    with Measured() as fit:
+        recommend = MODELS[model](split)
+    ndcg = elsa_core.evaluate(recommend(split.test[0]), split.test[1], [100])["ndcg@100"].mean()
+    return ndcg, fit.seconds, fit.megabytes
 
 
-def peak_megabytes() -> float:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
-
-
-def elsa(factors: int) -> Callable[[Split], Scores]:
+def elsa(factors: int, neighbors: int = 0) -> Callable[[Split], Scores]:
     def fit(split: Split) -> Scores:
         import elsa_core
 
         config = elsa_core.TrainConfig(factors=factors, batch_size=1024, device="cpu")
         model = elsa_core.fit(split.train, config, split.validation)
+        if neighbors:
+            config = elsa_core.ResidualConfig(neighbors=neighbors)
+            model = elsa_core.fit_residual(split.train, model, config, split.validation)
         return lambda X: model.recommend(X, 100)[0]
 
     return fit
@@ -93,6 +84,17 @@ def als(split: Split) -> Scores:
     return lambda X: model.recommend(np.arange(X.shape[0]), sparse.csr_matrix(X), N=100, recalculate_user=True)[0]
 
 
+def bpr(split: Split) -> Scores:
+    """Rendle et al., BPR, UAI 2009. It knows only users it was fitted to: the test users' shown items are added."""
+    from implicit.bpr import BayesianPersonalizedRanking
+
+    X = sparse.csr_matrix(sparse.vstack([split.train, split.test[0]]))
+    model = BayesianPersonalizedRanking(factors=256, learning_rate=0.05, iterations=50, random_state=0)
+    model.fit(X, show_progress=False)
+    rows = np.arange(split.train.shape[0], X.shape[0])
+    return lambda shown: model.recommend(rows, sparse.csr_matrix(shown), N=100)[0]
+
+
 def best_unseen(scores: np.ndarray, X: sparse.csr_array) -> np.ndarray:
     rows = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
     scores[rows, X.indices] = -np.inf
@@ -103,9 +105,11 @@ MODELS: dict[str, Callable[[Split], Scores]] = {
     "popularity": popularity,
     "ELSA, 64 factors": elsa(64),
     "ELSA, 256 factors": elsa(256),
+    "ELSA + sparse, 256 factors": elsa(256, neighbors=100),
     "EASE": ease,
     "item-kNN, cosine, 200": item_knn,
     "ALS, 256 factors": als,
+    "BPR, 256 factors": bpr,
     "ELSA, 1024 factors": elsa(1024),
 }
 
