@@ -1,7 +1,7 @@
 """elsarec and elsa_core with equal factors, batch, lr and epochs: test nDCG@100, seconds of training.
 
-mtg-decklists, batch 512, lr 0.1, four epochs: enough for elsa_core, whose learning rate falls over them, and what fits
-into an evening for elsarec. `python benchmarks/equal_settings.py [factors …]`
+mtg-decklists, batch 512, lr 0.1, four epochs; elsa_core's learning rate falls over them.
+`python benchmarks/equal_settings.py [factors …]`
 """
 
 import random
