@@ -14,7 +14,8 @@ blocks of rows and never kept; no array is items × items.
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -137,8 +138,7 @@ class _Problem:
         R = torch.zeros(self.n_items, m, device=self.device)
         scale = (torch.from_numpy(self.P_diagonal).to(R) + self.penalty(ridge, dropout)).rsqrt()
         n_done = 0
-        for items in self._blocks_of_items():
-            P = self.weighted_T[items] @ self.X
+        for items, P in self._rows_of_P(self._blocks_of_items()):
             P.sort_indices()
             left_over = self._left_over(P, items)
             first, at = (torch.from_numpy(part.astype(np.int64)).to(self.device) for part in (P.indptr, P.indices))
@@ -166,6 +166,20 @@ class _Problem:
             n = max(1, int(np.searchsorted(padded, ROW_BLOCK, side="right")))
             yield order[:n]
             order = order[n:]
+
+    def _rows_of_P(self, blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
+        """Blocks of items and their rows of P; while one is used, the next is made by another thread."""
+        with ThreadPoolExecutor(1) as thread:
+            ahead = None
+            for items in blocks:
+                last, ahead = ahead, (items, thread.submit(self._P, items))
+                if last:
+                    yield last[0], last[1].result()
+            if ahead:
+                yield ahead[0], ahead[1].result()
+
+    def _P(self, items: np.ndarray) -> sparse.csr_array:
+        return self.weighted_T[items] @ self.X
 
     def _left_over(self, P: sparse.csr_array, items: np.ndarray) -> torch.Tensor:
         """R at the stored places of a block of rows of P, which is symmetric."""
@@ -217,8 +231,8 @@ class _Problem:
         items = torch.unique_consecutive(wanted[:n_wanted])
         n_rows, n_pairs = max(1, ROW_BLOCK // width), max(1, ROW_BLOCK // m)
         buffer = torch.zeros(min(n_rows, len(items)) * width, device=self.device)
-        for own in items.split(n_rows):
-            P = self.weighted_T[own.cpu().numpy()] @ self.X
+        for block, P in self._rows_of_P(part.numpy() for part in items.cpu().split(n_rows)):
+            own = torch.from_numpy(block).to(self.device)
             starts = np.repeat(np.arange(P.shape[0]) * width, np.diff(P.indptr))
             stored = torch.from_numpy(starts + P.indices).to(self.device)
             buffer[stored] = torch.from_numpy(P.data).to(self.device)

@@ -77,14 +77,16 @@ def _load(run: Run, trained: Trained) -> Lists:
 def _write_model_tables(connection: "DuckDBPyConnection", run: Run, lists: Lists) -> None:
     """Streams what the model computes, block by block, into its tables."""
     recommendations = run.config.recommendations
-    user_vectors, item_vectors = _user_vectors(lists), _item_vectors(lists)
+    user_vectors, item_vectors, residuals = _user_vectors(lists), _item_vectors(lists), _residuals(lists)
     if run.config.policy_configs.policy.policy_type == "ease":
         user_vectors, item_vectors = _no_vectors(lists.user_ids, "user_id"), _no_vectors(lists.item_ids, "item_id")
+        residuals = iter([_weights(lists, slice(0, 0), None)])
     for table, view, batches in [
         ("user_topk", "lists", _user_lists(lists, recommendations.k)),
         ("item_neighbors", "neighbors", _neighbors(lists, recommendations.neighbors)),
         ("user_embeddings", "user_vectors", user_vectors),
         ("item_embeddings", "item_vectors", item_vectors),
+        ("item_residuals", "residuals", residuals),
     ]:
         connection.register(view, _stream(batches))
         connection.execute(sql(f"tables/{table}"))
@@ -116,6 +118,7 @@ def _write_record_tables(
             "n_users": matrix.n_users,
             "n_items": matrix.n_items,
             "policy_type": run.config.policy_configs.policy.policy_type,
+            "scale": trained.scale,
             "model_digest": trained.digest,
             "k": run.config.recommendations.k,
             "neighbors": run.config.recommendations.neighbors,
@@ -230,6 +233,22 @@ def _user_vectors(lists: Lists) -> "Iterator[pa.RecordBatch]":
 def _item_vectors(lists: Lists) -> "Iterator[pa.RecordBatch]":
     for rows in _blocks(len(lists.item_ids), "items"):
         yield _vectors(lists.item_ids, rows, "item_id", lists.model.item_embeddings[rows], lists.model.is_known[rows])
+
+
+def _residuals(lists: Lists) -> "Iterator[pa.RecordBatch]":
+    for rows in _blocks(len(lists.item_ids), "items"):
+        yield _weights(lists, rows, lists.model.residual)
+
+
+def _weights(lists: Lists, rows: slice, S: "csr_array | None") -> "pa.RecordBatch":
+    """The stored S_ij of some rows of ELSA's sparse part: item i in a history adds its weight to item j's score."""
+    import numpy as np
+    import pyarrow as pa
+    from scipy import sparse
+
+    block = sparse.coo_array((0, 0), dtype=np.float32) if S is None else S[rows].tocoo()
+    own, other = (lists.item_ids.take(pa.array(places)) for places in (block.row + rows.start, block.col))
+    return pa.RecordBatch.from_pydict({"item_id": own, "neighbor_item_id": other, "weight": pa.array(block.data)})
 
 
 def _no_vectors(ids: "pa.Array", name: str) -> "Iterator[pa.RecordBatch]":

@@ -62,6 +62,7 @@ class Trained:
     started_from     the run whose model it started from, or was taken over from; None for the spectrum
     ridge, dropout   those of the sparse part, or of EASE; None where ELSA does without
     best_epoch, factors  0 for EASE
+    scale            c of ELSA's low-rank part; 0 for EASE
     """
 
     path: str
@@ -69,6 +70,7 @@ class Trained:
     best_epoch: int
     n_items: int
     factors: int
+    scale: float
     ridge: float | None
     dropout: float | None
     inputs: str

@@ -215,6 +215,7 @@ def _save(
         best_epoch=model.best_epoch if recipe.low_rank else 0,
         n_items=len(model.is_known),
         factors=recipe.low_rank.factors if recipe.low_rank else 0,
+        scale=model.scale if recipe.low_rank else 0.0,
         ridge=model.chosen.get("ridge"),
         dropout=model.chosen.get("dropout"),
         inputs=inputs,

@@ -35,8 +35,8 @@ def test_publishes_tables_that_keep_the_contract(world: Path, tables: Tables) ->
     assert tables("select distinct typeof(embedding) from user_embeddings") == [("FLOAT[8]",)]
     assert tables("select title, genre from items where item_id = 7") == [("Film 7", "drama")]
     assert {name for (name,) in tables("select table_name from duckdb_tables()")} == {
-        "user_topk", "item_neighbors", "popular_items", "item_embeddings", "user_embeddings", "user_items", "items",
-        "run_info", "run_metrics", "gate_checks", "validation_results",
+        "user_topk", "item_neighbors", "popular_items", "item_embeddings", "user_embeddings", "item_residuals",
+        "user_items", "items", "run_info", "run_metrics", "gate_checks", "validation_results",
     }  # fmt: skip
 
 
@@ -51,6 +51,27 @@ def test_recommends_what_the_community_likes_and_nothing_seen(world: Path, table
     assert (first["user"] % 3 == first["movie"] % 3).mean() > 0.9
     neighbours = tables("select avg((item_id % 3 = neighbor_item_id % 3)::int) from item_neighbors where rank <= 3")
     assert neighbours[0][0] > 0.9
+
+
+def test_scores_can_be_rebuilt_from_the_tables(world: Path, tables: Tables) -> None:
+    one_factor = {"factors": 1, "n_epochs": 1, "strategy": "default"}  # so few that the sparse part helps
+    nightly(config(policy_configs={"embedding_policy": one_factor}, gate={"min_lift_over_popularity": -1.0}))
+    assert tables("select count(*) > 0 from item_residuals") == [(True,)]
+    assert tables("""
+        with sparse as (
+            select t.user_id, t.item_id, sum(u.weight * r.weight) as score
+            from user_topk t
+            join user_items u using (user_id)
+            join item_residuals r on r.item_id = u.item_id and r.neighbor_item_id = t.item_id
+            group by all
+        )
+        select count(*) > 2000,
+               max(abs(t.score - scale * array_inner_product(u.embedding, i.embedding) - coalesce(s.score, 0))) < 1e-4
+        from user_topk t join user_embeddings u using (user_id) join item_embeddings i on i.item_id = t.item_id
+        cross join run_info
+        left join sparse s on s.user_id = t.user_id and s.item_id = t.item_id
+        where t.source = 'personal'
+    """) == [(True, True)]
 
 
 def test_users_without_a_history_that_counts_get_popular_items(world: Path, tables: Tables) -> None:

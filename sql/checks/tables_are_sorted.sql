@@ -11,6 +11,8 @@ with placed as (
     union all
     select 'item_embeddings', rowid, null, item_id < lead(item_id) over (order by rowid) from item_embeddings
     union all
+    select 'item_residuals', rowid, null, item_id <= lead(item_id) over (order by rowid) from item_residuals
+    union all
     select 'user_embeddings', rowid, null, user_id < lead(user_id) over (order by rowid) from user_embeddings
     union all
     select 'popular_items', rowid, rank, rank < lead(rank) over (order by rowid) from popular_items
