@@ -9,8 +9,8 @@ X is users × items, A (items × r) has rows of length 1, H = X A. User u has th
     S[C_j, j] = (P[C_j, C_j] + Λ[C_j, C_j])⁻¹ R[C_j, j]              zero elsewhere
 
 so S[:, j] is the ridge regression on the items C_j of what the low-rank part leaves over of column j. With r = 0,
-m = n_items − 1 and equal weights it is EASE (Steck, WWW 2019), with dropout EDLAE (Steck, NeurIPS 2020). P is made in
-blocks of rows and never kept; no array is items × items.
+m = n_items − 1 and equal weights it is EASE (Steck, WWW 2019), with dropout EDLAE (Steck, NeurIPS 2020). P is
+sparse; no dense array is items × items.
 """
 
 import warnings
@@ -30,7 +30,9 @@ from elsa_core.model import Model
 from elsa_core.sparse_product import user_blocks, weighted_row_sums
 from elsa_core.topk import select
 
-ROW_BLOCK = 2**22  # elements of a block of rows of P: 16 MB, a few times
+P_KEPT = 2**27  # stored elements of P up to which it is made once and kept: 1 GB; a larger one is made as it is used
+ROW_BLOCK = 2**22  # elements of a block of rows of P, padded: 16 MB, a few times
+BUFFER = 2**25  # elements of dense rows of P: 128 MB
 GRAM_BLOCK = 2**28  # elements of the matrices P[C_j, C_j] held at a time: 1 GB
 
 
@@ -81,7 +83,7 @@ def fit_residual(
             f"between 1 and {n_items - 1}, each ridge above 0, each dropout from 0 to below 1"
         )
     choices = list(product(config.ridge, config.dropout)) if validation else [(config.ridge[0], config.dropout[0])]
-    problem = _Problem(X, model)
+    problem = _Problem(X, model, on_progress)
     candidates, R = problem.candidates(config.neighbors, *choices[len(choices) // 2], on_progress)
     solutions = problem.solve(candidates, R, choices, on_progress)
     fitted = [model, *(problem.with_residual(model, candidates, values) for values in solutions)]
@@ -97,7 +99,7 @@ def fit_residual(
 class _Problem:
     """The quantities of the module's formulas for one X and A."""
 
-    def __init__(self, X: sparse.csr_array, model: Model):
+    def __init__(self, X: sparse.csr_array, model: Model, on_progress: Callable[[str, float], None]):
         self.X = sparse.csr_array(X, dtype=np.float32)
         self.X.sum_duplicates()
         self.n_items = X.shape[1]
@@ -108,6 +110,9 @@ class _Problem:
         self.weighted_T = (self.X.T @ sparse.diags_array(self.weights)).tocsr()  # Xᵀ diag(w)
         self.P_diagonal = np.asarray(self.weighted_T.multiply(self.X.T).sum(axis=1))
         self.c, self.Z = self._low_rank_share()
+        n_in_row = self.X.astype(bool).T.astype(np.int64) @ np.diff(self.X.indptr)
+        self.partners = np.minimum(self.n_items, n_in_row)  # at least as many as items share a user with each
+        self.P = self._all_of_P(on_progress) if self.partners.sum() <= P_KEPT else None
 
     def _low_rank_share(self) -> tuple[float, torch.Tensor]:
         """c, which is 0 without a low-rank part, and Z (items, r)."""
@@ -139,7 +144,6 @@ class _Problem:
         scale = (torch.from_numpy(self.P_diagonal).to(R) + self.penalty(ridge, dropout)).rsqrt()
         n_done = 0
         for items, P in self._rows_of_P(self._blocks_of_items()):
-            P.sort_indices()
             left_over = self._left_over(P, items)
             first, at = (torch.from_numpy(part.astype(np.int64)).to(self.device) for part in (P.indptr, P.indices))
             row = torch.repeat_interleave(torch.arange(len(items), device=self.device), first.diff())
@@ -158,28 +162,40 @@ class _Problem:
 
     def _blocks_of_items(self) -> Iterator[np.ndarray]:
         """Items by how many items they share a user with, at most: a block of P's rows, padded, fits ROW_BLOCK."""
-        partners = np.minimum(self.n_items, self.X.astype(bool).T.astype(np.int64) @ np.diff(self.X.indptr))
-        order = np.argsort(partners, kind="stable")
-        order = order[partners[order] > 0]
+        order = np.argsort(self.partners, kind="stable")
+        order = order[self.partners[order] > 0]
         while len(order):
-            padded = np.arange(1, len(order) + 1) * partners[order]
+            padded = np.arange(1, len(order) + 1) * self.partners[order]
             n = max(1, int(np.searchsorted(padded, ROW_BLOCK, side="right")))
             yield order[:n]
             order = order[n:]
 
+    def _all_of_P(self, on_progress: Callable[[str, float], None]) -> sparse.csr_array:
+        made = []
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            for block in threads.map(self._make, np.array_split(np.arange(self.n_items), 16)):
+                made.append(block)
+                on_progress("shared users", len(made) / 16)
+        return sparse.vstack(made, format="csr")
+
     def _rows_of_P(self, blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, sparse.csr_array]]:
-        """Blocks of items and their rows of P; while one is used, the next is made by another thread."""
+        """Blocks of items and their rows of P; where it is not kept, the next are made while these are used."""
+        if self.P is not None:
+            yield from ((items, self.P[items]) for items in blocks)
+            return
         with ThreadPoolExecutor(1) as thread:
             ahead = None
             for items in blocks:
-                last, ahead = ahead, (items, thread.submit(self._P, items))
+                last, ahead = ahead, (items, thread.submit(self._make, items))
                 if last:
                     yield last[0], last[1].result()
             if ahead:
                 yield ahead[0], ahead[1].result()
 
-    def _P(self, items: np.ndarray) -> sparse.csr_array:
-        return self.weighted_T[items] @ self.X
+    def _make(self, items: np.ndarray) -> sparse.csr_array:
+        rows = self.weighted_T[items] @ self.X
+        rows.sort_indices()
+        return rows
 
     def _left_over(self, P: sparse.csr_array, items: np.ndarray) -> torch.Tensor:
         """R at the stored places of a block of rows of P, which is symmetric."""
@@ -229,7 +245,7 @@ class _Problem:
         wanted, order = C.flatten().sort(stable=True)
         n_wanted = int((wanted < self.n_items).sum())
         items = torch.unique_consecutive(wanted[:n_wanted])
-        n_rows, n_pairs = max(1, ROW_BLOCK // width), max(1, ROW_BLOCK // m)
+        n_rows, n_pairs = max(1, BUFFER // width), max(1, ROW_BLOCK // m)
         buffer = torch.zeros(min(n_rows, len(items)) * width, device=self.device)
         for block, P in self._rows_of_P(part.numpy() for part in items.cpu().split(n_rows)):
             own = torch.from_numpy(block).to(self.device)

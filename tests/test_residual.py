@@ -12,7 +12,7 @@ import elsa_core.linear
 import elsa_core.residual
 import elsa_core.sparse_product
 from elsa_core import Model, ResidualConfig, fit, fit_residual, load
-from elsa_core.residual import _Problem
+from elsa_core.residual import _Problem, no_progress
 from tests.test_training import LargestTensor, config, random_interactions, validation_users
 
 one_choice = ResidualConfig(neighbors=6, ridge=(0.5,), dropout=(0.2,), k=5)
@@ -90,9 +90,12 @@ def test_items_without_partners_have_empty_columns(alone: Model) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("kept", [0, 2**27])
 def test_blocks_and_threads_do_not_change_it(
-    X: sparse.csr_array, alone: Model, model: Model, threads: int, monkeypatch: pytest.MonkeyPatch
+    X: sparse.csr_array, alone: Model, model: Model, kept: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(elsa_core.residual, "P_KEPT", kept)
+    monkeypatch.setattr(elsa_core.residual, "BUFFER", 70)
     monkeypatch.setattr(elsa_core.residual, "ROW_BLOCK", 70)
     monkeypatch.setattr(elsa_core.residual, "GRAM_BLOCK", 7 * 36)
     monkeypatch.setattr(elsa_core.sparse_product, "USER_BLOCK", 60)
@@ -104,8 +107,11 @@ def test_blocks_and_threads_do_not_change_it(
     np.testing.assert_allclose(again.residual.toarray(), model.residual.toarray(), atol=1e-4)
 
 
-def test_no_array_is_items_by_items(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kept", [0, 2**27])
+def test_no_array_is_items_by_items(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     n_items = 1500
+    monkeypatch.setattr(elsa_core.residual, "P_KEPT", kept)
+    monkeypatch.setattr(elsa_core.residual, "BUFFER", 100_000)
     wide = random_interactions(300, n_items)
     low_rank = fit(wide, replace(config, n_epochs=1))
     monkeypatch.setattr(elsa_core.residual, "ROW_BLOCK", 100_000)
@@ -197,8 +203,13 @@ def test_progress_is_reported(X: sparse.csr_array, alone: Model, monkeypatch: py
     monkeypatch.setattr(elsa_core.residual, "GRAM_BLOCK", 15 * 36)
     seen: list[tuple[str, float]] = []
     fit_residual(X, alone, one_choice, on_progress=lambda *progress: seen.append(progress))
-    assert seen == [("candidates", 1.0), ("solve", 0.5), ("solve", 1.0)]
+    assert seen == [
+        *(("shared users", part / 16) for part in range(1, 17)),
+        ("candidates", 1.0),
+        ("solve", 0.5),
+        ("solve", 1.0),
+    ]
 
 
 def test_users_count_by_the_inverse_root_of_their_size(X: sparse.csr_array, alone: Model) -> None:
-    np.testing.assert_allclose(_Problem(X, alone).weights, user_weights(X), rtol=1e-6)
+    np.testing.assert_allclose(_Problem(X, alone, no_progress).weights, user_weights(X), rtol=1e-6)
