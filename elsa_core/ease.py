@@ -61,8 +61,9 @@ class Ease(LinearModel):
         moved[np.ix_(positions[kept], positions[kept])] = self.weights[np.ix_(kept, kept)]
         return replace(self, weights=moved)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Writes B as safetensors and the rest as JSON into the folder `path`, made if absent."""
+        path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
         save_file({"weights": np.ascontiguousarray(self.weights)}, path / "model.safetensors")
         (path / "model.json").write_text(json.dumps({"model": "ease", "choices": self.choices}, indent=1))

@@ -9,7 +9,8 @@ from elsa_core.model import Model
 KINDS = {"elsa": Model, "ease": Ease}
 
 
-def load(path: Path, device: str = "cpu") -> Model | Ease:
+def load(path: Path | str, device: str = "cpu") -> Model | Ease:
     """The model that `save` wrote into the folder `path`, to score on `device`."""
+    path = Path(path)
     kind = json.loads((path / "model.json").read_text()).get("model", "elsa")
     return KINDS[kind].load(path, device)

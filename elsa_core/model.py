@@ -80,8 +80,9 @@ class Model(LinearModel):
             residual = sparse.csr_array((S.data, places), (n_items, n_items))
         return replace(self, item_embeddings=moved, residual=residual)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Writes A and S as safetensors and the rest as JSON into the folder `path`, made if absent."""
+        path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
         weights = {"item_embeddings": np.ascontiguousarray(self.item_embeddings)}
         if self.residual is not None:

@@ -57,6 +57,13 @@ def test_elsa_commands_parse() -> None:
         assert _parser().parse_args(command).run
 
 
+def test_the_library_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(example, "README.md", "exec"), {})
+    assert (tmp_path / "model" / "model.safetensors").exists()
+
+
 def test_the_gate_runs_what_the_readme_says() -> None:
     gate = (ROOT / ".ci" / "run").read_text()
     assert gate.index("\nmake test\n") < gate.index("\nmake nightly\n")
