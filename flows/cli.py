@@ -7,11 +7,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tasks import published
 from tasks.config import Config, read_config, reference
 from tasks.errors import InputError
-from tasks.stages import Outcome
+
+if TYPE_CHECKING:
+    from prefect import Flow
 
 REJECTED = 3
 EPILOG = """\
@@ -20,6 +23,7 @@ examples:
   elsa recommend 42                              what user 42 should see next
   elsa similar 318 -k 5                          what is like item 318
   elsa runs                                      what happened on which night
+  elsa ingest --config my.yaml                   only take in new and changed files; then: elsa rejected
   elsa config                                    every configuration key
 
 Anything that speaks DuckDB can read the tables: warehouse/current.duckdb always holds the last published run.
@@ -55,11 +59,14 @@ def _parser() -> argparse.ArgumentParser:
         _nightly,
         "run the night: ingest, validate, train, evaluate, and publish if the gate lets it pass",
     )
+    _command(commands, "ingest", _ingest, "take in new and changed source files, and nothing else")
+    _command(commands, "validate", _validate, "check the expectations about the events, and nothing else")
+    rejected = _command(commands, "rejected", _rejected, "show rows that were set aside, and why")
     recommend = _command(commands, "recommend", _recommend, "show a user's published list")
     recommend.add_argument("user", help="the user's id, as in the events")
     similar = _command(commands, "similar", _similar, "show an item's published neighbours")
     similar.add_argument("item", help="the item's id, as in the events")
-    for command in (recommend, similar):
+    for command in (recommend, similar, rejected):
         command.add_argument("-k", type=_positive, default=10, metavar="N", help="how many rows (default 10)")
     _command(commands, "runs", _runs, "list all runs and how they ended")
     config = commands.add_parser("config", help="list every configuration key: default, unit, range, meaning")
@@ -88,7 +95,9 @@ def _positive(text: str) -> int:
 
 def _nightly(options: argparse.Namespace) -> int:
     config = read_config(options.config)
-    outcome = _run_flow(config)
+    from flows.nightly import nightly
+
+    outcome = _run_flow(nightly, config)
     print(f"\nrun {outcome.run_id}: {outcome.status}")
     print("gate:", *outcome.checks, sep="\n  ")
     print(f"\nOn the test users, mean and 95 % interval:\n{published.metrics(config, outcome.run_id)}")
@@ -101,11 +110,9 @@ def _nightly(options: argparse.Namespace) -> int:
     return 0
 
 
-def _run_flow(config: Config) -> Outcome:
-    """Runs the flow; where no Prefect server is configured, on a temporary one that has time to start."""
+def _run_flow(flow: "Flow", config: Config) -> Any:
+    """Runs a flow; where no Prefect server is configured, on a temporary one that has time to start."""
     from prefect import settings
-
-    from flows.nightly import nightly
 
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_without_traceback)
@@ -115,7 +122,7 @@ def _run_flow(config: Config) -> Outcome:
         settings.PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120,  # 20 s are too few on a small machine
     }
     with settings.temporary_settings(set_defaults=defaults):
-        return nightly(config)
+        return flow(config)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
@@ -137,6 +144,30 @@ def _print_tables(config: Config) -> None:
     print(f"\nThe tables are in {path}. Three queries to paste:")
     for query in published.example_queries(config):
         print(f"\n{program} -readonly '{path}' <<'SQL'\n{query.text};\nSQL\n{query.output}")
+
+
+def _ingest(options: argparse.Namespace) -> int:
+    from flows.data import ingest_alone
+
+    events = _run_flow(ingest_alone, read_config(options.config))
+    print(
+        f"\nof {events.n_read:,} rows, tonight's and earlier ones: {events.n_events:,} events, "
+        f"{events.n_repeated:,} repeated, {events.n_rejected:,} set aside"
+    )
+    return 0
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from flows.data import validate_alone
+
+    validated = _run_flow(validate_alone, read_config(options.config))
+    print(f"\nall {validated.n_expectations} expectations hold")
+    return 0
+
+
+def _rejected(options: argparse.Namespace) -> int:
+    print(published.rejected(read_config(options.config), options.k))
+    return 0
 
 
 def _recommend(options: argparse.Namespace) -> int:

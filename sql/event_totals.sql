@@ -1,6 +1,12 @@
--- grain: one row
-select
-    cast(coalesce(sum(n_rows), 0) as bigint) as n_events,
-    count(*) as n_files,
-    coalesce(string_agg(digest, ' ' order by digest), '') as digests
-from event_files
+-- grain: one row; n_read = n_events + n_repeated + n_rejected
+select e.n_events, a.n_accepted - e.n_events as n_repeated, r.n_rejected, f.n_read, f.n_files, f.digests
+from (select count(*) as n_events from events) as e
+cross join (select count(*) as n_accepted from event_rows) as a
+cross join (select count(*) as n_rejected from rejected_events) as r
+cross join (
+    select
+        cast(coalesce(sum(n_read), 0) as bigint) as n_read,
+        count(*) as n_files,
+        coalesce(string_agg(digest, ' ' order by digest), '') as digests
+    from event_files
+) as f

@@ -1,5 +1,17 @@
--- grain: one row per row of the ingested files; ids have the type that the first files gave them
-create table if not exists events as
-select user_id, item_id, timestamp, value, event_type, cast(null as integer) as file_id
-from incoming
-limit 0
+-- grain: one row per event, however often it was delivered, in whatever order
+-- an event is known by its id; without one, by all of its columns. Of several with one id, the last in time is kept
+create or replace table events as
+select user_id, item_id, timestamp, value, event_type, min(file_id) as file_id
+from event_rows
+where event_id is null
+group by all
+
+union all by name
+
+select unnest(max(struct_pack(
+    "timestamp" := timestamp, user_id := user_id, item_id := item_id, value := value, event_type := event_type,
+    file_id := file_id
+)))
+from event_rows
+where event_id is not null
+group by event_id

@@ -1,24 +1,41 @@
--- grain: one row per row of the file being ingested
--- source_rows holds its mapped columns as they came; to_utc is the macro that fits the type of its timestamp
+-- grain: one row per row of the file being read
+-- source_rows holds its mapped columns as they came, the whole row, and what quarantine.conditions says against it;
+-- to_utc is the macro that fits the type of its timestamp; reasons is empty for a row that can be used
 create or replace temp table incoming as
 with converted as (
     select
-        user_id,
-        item_id,
+        *,
         to_utc(timestamp) as utc,
-        timestamp,
-        if(isfinite(try_cast(value as double)), try_cast(value as double), null) as number,
-        value,
-        cast(event_type as varchar) as event_type
+        if(isfinite(try_cast(value as double)), try_cast(value as double), null) as number
     from source_rows
+),
+
+judged as (
+    select
+        *,
+        concat_ws(
+            '; ',
+            if(user_id is null, 'no user', null),
+            if(item_id is null, 'no item', null),
+            if($has_times and timestamp is null, 'no time', null),
+            if(timestamp is not null and utc is null, 'unreadable time', null),
+            if(utc > now() at time zone 'UTC' + interval 1 day, 'time in the future', null),
+            if(utc < cast($earliest as timestamp), 'time too early', null),
+            if(value is not null and number is null, 'value is no number', null),
+            if(number < $min_value or number > $max_value, 'value out of range', null),
+            conditions
+        ) as reasons
+    from converted
 )
 
 select
+    row_number,
+    event_id,
     user_id,
     item_id,
     utc as timestamp,
     number as value,
-    event_type,
-    if(utc is null, cast(timestamp as varchar), null) as unreadable_timestamp,
-    if(number is null, cast(value as varchar), null) as unreadable_value
-from converted;
+    cast(event_type as varchar) as event_type,
+    reasons,
+    if(reasons = '', null, cast(to_json(whole_row) as varchar)) as raw
+from judged

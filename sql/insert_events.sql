@@ -1,3 +1,4 @@
-insert into events
-select user_id, item_id, timestamp, value, event_type, (select file_id from event_files where path = $path)
+insert into event_rows
+select $file_id, event_id, user_id, item_id, timestamp, value, event_type
 from incoming
+where reasons = ''

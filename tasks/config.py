@@ -1,8 +1,10 @@
 """The configuration: one YAML file, checked before anything runs. Each key's home is its field below."""
 
 import difflib
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self
+from zoneinfo import available_timezones
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -25,6 +27,7 @@ class Section(BaseModel):
 
 
 class EventColumns(Section):
+    event_id: str | None = key(None, "Column with the event's own id; events with one id are one event. Without it, events that agree in all columns named here are one.", unit="column")
     user_id: str = key("user_id", "Column with the user's id, an integer or text.", unit="column")
     item_id: str = key("item_id", "Column with the item's id, an integer or text.", unit="column")
     timestamp: str | None = key(None, "Column with the time: a timestamp, a date, ISO text or a Unix epoch in s, ms, µs or ns.", unit="column")
@@ -32,28 +35,73 @@ class EventColumns(Section):
     event_type: str | None = key(None, "Column with the kind of event, such as view or purchase.", unit="column")
 
 
+class Ids(Section):
+    trim: bool = key(False, "Remove spaces around ids.", unit="switch")
+    lowercase: bool = key(False, "Ids that differ in case only are one.", unit="switch")
+    strip_decimal: bool = key(False, "Read an id such as 17850.0, which spreadsheets make of numbers, as 17850.", unit="switch")
+
+
+class Csv(Section):
+    delimiter: str | None = key(None, "Character between columns; without it, it is found out.", unit="character", min_length=1, max_length=4)
+    quote: str | None = key(None, "Character around text; without it, it is found out.", unit="character", max_length=1)
+    encoding: Literal["utf-8", "utf-16", "latin-1"] = key("utf-8", "Encoding of the text.", unit="name")
+
+
 class ItemSource(Section):
-    path: str = key("data/items.parquet", "File of item metadata, one row an item; every column is published.", unit="path")
+    path: str | None = key(None, "File of item metadata, one row an item; every column is published.", unit="path")
+    query: str | None = key(None, "Or a SQL query that DuckDB runs for it.", unit="SQL")
     item_id: str = key("item_id", "Its column with the item's id.", unit="column")
     title: str = key("title", "Its column with the title to show to people.", unit="column")
 
+    @model_validator(mode="after")
+    def name_one(self) -> Self:
+        if (self.path is None) == (self.query is None):
+            raise ValueError("name a path or a query, one of them")
+        return self
+
 
 class Source(Section):
-    events: str | list[str] = key("data/events.parquet", "Event files: a path, a glob or a list of them; .csv, .tsv, .jsonl or .parquet, also .gz or .zst. Relative to the working directory.", unit="path", min_length=1)
+    events: str | list[str] | None = key(None, "Event files: a path, a glob or a list of them; .csv, .tsv, .jsonl or .parquet, also .gz or .zst; or a .duckdb file with the table `table`. Relative to the working directory.", unit="path")
+    table: str = key("events", "The table to read where a file is a DuckDB database.", unit="table")
+    query: str | None = key(None, "Instead of files, a SQL query that DuckDB runs; all of its rows are read anew every night.", unit="SQL")
+    csv: Csv = key(None, "How CSV files are written.", factory=Csv)
     columns: EventColumns = key(None, "Which column holds what.", factory=EventColumns)
+    ids: Ids = key(None, "What is done to the ids of users and items before anything else.", factory=Ids)
+    timezone: str = key("UTC", "Time zone of times that do not name theirs, such as Europe/Prague.", unit="name")
     items: ItemSource | None = key(None, "Item metadata; without it, items have ids only.")
+
+    @model_validator(mode="after")
+    def check_source(self) -> Self:
+        if self.events is not None and self.query is not None:
+            raise ValueError("events and query are given: keep one of them")
+        if self.timezone not in available_timezones():
+            raise ValueError(f"timezone {self.timezone!r} is unknown; names are those of the IANA list, such as Europe/Prague")
+        return self
+
+
+class Quarantine(Section):
+    earliest: str = key("1970-01-01", "Events before this time cannot be used.", unit="ISO date or time")
+    min_value: float | None = key(None, "Events with a smaller value cannot be used.", unit="value")
+    max_value: float | None = key(None, "Events with a larger value cannot be used.", unit="value")
+    conditions: dict[str, str] = key(None, "More reasons why a row cannot be used, each with its SQL condition on the source's columns, such as {cancelled: \"InvoiceNo like 'C%'\"}. All columns of a CSV file are text there.", unit="SQL", factory=dict)
+    max_share: float = key(0.05, "A larger share of rows that cannot be used, among those read tonight, stops the night.", unit="share of rows", ge=0, le=1)
+
+    @model_validator(mode="after")
+    def check_limits(self) -> Self:
+        if None not in (self.min_value, self.max_value) and self.min_value > self.max_value:
+            raise ValueError(f"min_value {self.min_value} is above max_value {self.max_value}")
+        try:
+            datetime.fromisoformat(self.earliest)
+        except ValueError:
+            raise ValueError(f"earliest is {self.earliest!r}, which is no ISO date or time") from None
+        for reason in self.conditions:
+            if ";" in reason or not reason.strip():
+                raise ValueError(f"conditions: the reason {reason!r} must be words without a semicolon")
+        return self
 
 
 class Validation(Section):
     min_events: int = key(1, "Fewer events than this stop the night.", unit="events", ge=1)
-    min_value: float | None = key(None, "A value below this stops the night.", unit="value")
-    max_value: float | None = key(None, "A value above this stops the night.", unit="value")
-
-    @model_validator(mode="after")
-    def check_range(self) -> Self:
-        if None not in (self.min_value, self.max_value) and self.min_value > self.max_value:
-            raise ValueError(f"min_value {self.min_value} is above max_value {self.max_value}")
-        return self
 
 
 class Interactions(Section):
@@ -182,6 +230,7 @@ class Config(Section):
     memory_limit: str = key("4GB", "Most memory that DuckDB takes before it spills to disk.", unit="bytes", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
     seed: int = key(0, "Seed of everything random; two CPU runs with one seed are equal.", unit="any number", ge=0)
     source: Source = key(None, "Where events and items come from.", factory=Source)
+    quarantine: Quarantine = key(None, "Which rows cannot be used, and are set aside.", factory=Quarantine)
     validation: Validation = key(None, "What the events must satisfy.", factory=Validation)
     interactions: Interactions = key(None, "Which events count.", factory=Interactions)
     holdout: Holdout = key(None, "Who is held out to judge the model.", factory=Holdout)
@@ -203,8 +252,8 @@ class Config(Section):
         columns = self.source.columns
         for path, value, column in [
             ("interactions.min_value", self.interactions.min_value, "value"),
-            ("validation.min_value", self.validation.min_value, "value"),
-            ("validation.max_value", self.validation.max_value, "value"),
+            ("quarantine.min_value", self.quarantine.min_value, "value"),
+            ("quarantine.max_value", self.quarantine.max_value, "value"),
             ("interactions.event_values", self.interactions.event_values, "event_type"),
         ]:
             if value is not None and getattr(columns, column) is None:

@@ -1,4 +1,4 @@
-"""Source files into warehouse/events.duckdb: what is new or changed, all or nothing."""
+"""Source files into warehouse/events.duckdb: what is new or changed, all or nothing, and nothing lost."""
 
 import hashlib
 from pathlib import Path
@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
 
-from tasks.config import ItemSource, Source
-from tasks.errors import InputError
+from tasks.config import Config, Source
+from tasks.errors import InputError, ValidationFailed
 from tasks.source_files import (
     INTEGERS,
     SourceFile,
+    close_events,
     event_files,
     find_files,
     id_types,
     id_types_of_events,
     mapped,
-    open_file,
+    open_events,
+    open_table,
     readable,
     require_column,
 )
@@ -24,7 +26,7 @@ from tasks.stages import Events
 from tasks.warehouse import Run, connect, first_row, sql
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 NUMBERS = (*INTEGERS, "FLOAT", "DOUBLE", "DECIMAL")
 MOMENTS = ("TIMESTAMP", "DATE")
@@ -32,128 +34,199 @@ MOMENTS = ("TIMESTAMP", "DATE")
 
 @task
 def ingest(run: Run) -> Events:
-    """Adds the events of new files, replaces those of changed ones, and takes over the item metadata."""
+    """Adds the events of new files, replaces those of changed ones, and takes over the item metadata.
+
+    Raises ValidationFailed where too many of tonight's rows cannot be used; they stay to be looked at until the next
+    night forgets them.
+    """
     source = run.config.source
-    files = event_files(source)
+    files = event_files(source, run.config.quarantine)
     with connect(run.events, run.config) as connection:
-        for name in ("macros", "event_files"):
-            connection.execute(sql(name))
+        _make_ledger(connection)
         connection.execute("begin")
-        _forget_unvalidated(connection)
+        has_forgotten = _forget_unvalidated(connection)
         new = _new_files(connection, files)
-        n_new = _load_all(connection, source, new)
-        n_events, n_files, digests = first_row(connection, sql("event_totals"))
-        if not n_events:
+        _load_all(connection, run, new)
+        if not first_row(connection, "select count(*) from event_files where n_read > 0")[0]:
             raise InputError(f"source.events: {source.events} holds no rows; there is nothing to learn from")
-        n_items = _load_items(connection, source.items)
+        if new or has_forgotten:
+            connection.execute(sql("events"))
+        n_items = _load_items(connection, source)
+        handle = _count(connection, new)
         connection.execute("commit")
-    get_run_logger().info(
-        f"{n_events:,} events, {n_new:,} of them from {len(new)} new or changed files; metadata for {n_items:,} items"
-    )
-    if n_files > len(files):
-        get_run_logger().info(f"the events include those of {n_files - len(files)} files of earlier nights")
-    handle = Events(n_events, n_new, n_files, hashlib.sha256(digests.encode()).hexdigest())
+        n_new, n_new_rejected = _count_of(connection, run)
+    log = get_run_logger()
+    log.info(f"{handle.n_events:,} events, after {n_new:,} rows of {len(new)} new or changed files; "
+             f"metadata for {n_items:,} items")  # fmt: skip
+    if handle.n_files > len(files):
+        log.info(f"the events include those of {handle.n_files - len(files)} files of earlier nights")
+    if handle.n_repeated:
+        log.info(f"{handle.n_repeated:,} repeated deliveries of an event count once")
+    if handle.n_rejected:
+        log.warning(f"{handle.n_rejected:,} rows were set aside ({_in_words(handle.reasons)}); see: elsa rejected")
     run.record("ingest", handle)
+    _refuse_too_many(run.config, n_new, n_new_rejected, handle.reasons)
     return handle
 
 
-def _forget_unvalidated(connection: "DuckDBPyConnection") -> None:
-    """Takes out the files of nights that validation stopped; they are read anew if they are still named."""
-    if _has_events(connection):
-        connection.execute("delete from events where file_id in (select file_id from event_files where not is_valid)")
-        if first_row(connection, "select count(*) from events")[0] == 0:
-            connection.execute("drop table events")  # what was wrong with them may be the types of their ids
+def _make_ledger(connection: "DuckDBPyConnection") -> None:
+    ledger = "select column_name from duckdb_columns() where table_name = 'event_files'"
+    columns = {name for (name,) in connection.execute(ledger).fetchall()}
+    if columns and "run_id" not in columns:
+        raise InputError(
+            "this warehouse was made by an earlier version of this program: name a new one and read the files again"
+        )
+    for name in ("macros", "event_files"):
+        connection.execute(sql(name))
+
+
+def _forget_unvalidated(connection: "DuckDBPyConnection") -> bool:
+    """Takes out the files of nights that validation stopped, if any; they are read anew if they are still named."""
+    forgotten = "(select file_id from event_files where not is_valid)"
+    if not connection.execute(forgotten).fetchall():
+        return False
+    if _has_rows(connection):
+        connection.execute(f"delete from event_rows where file_id in {forgotten}")
+        if first_row(connection, "select count(*) from event_rows")[0] == 0:
+            connection.execute("drop table event_rows")  # what was wrong with them may be the types of their ids
+    connection.execute(f"delete from rejected_events where file_id in {forgotten}")
     connection.execute("delete from event_files where not is_valid")
+    return True
 
 
-def _has_events(connection: "DuckDBPyConnection") -> bool:
-    return first_row(connection, "select count(*) from duckdb_tables() where table_name = 'events'")[0] > 0
+def _has_rows(connection: "DuckDBPyConnection") -> bool:
+    return first_row(connection, "select count(*) from duckdb_tables() where table_name = 'event_rows'")[0] > 0
 
 
 def _new_files(connection: "DuckDBPyConnection", files: list[SourceFile]) -> list[SourceFile]:
     known = dict(connection.execute("select path, digest from event_files").fetchall())
-    return [file for file in files if known.get(str(file.path)) != file.digest]
+    return [file for file in files if known.get(file.name) != file.digest]
 
 
-def _load_all(connection: "DuckDBPyConnection", source: Source, files: list[SourceFile]) -> int:
-    """Reads the files into events, whose ids get the type that fits all, and returns the number of rows."""
+def _load_all(connection: "DuckDBPyConnection", run: Run, files: list[SourceFile]) -> None:
+    """Reads the files into event_rows, whose ids get the type that fits all, and rejected_events."""
     kept = id_types_of_events(connection)
-    types = id_types(connection, source, files, kept)
+    types = id_types(connection, run.config.source, files, kept)
     for name, kind in kept.items():
         if kind != types[name]:
-            connection.execute(f"alter table events alter {name} type {types[name]}")
-    return sum(_load(connection, source, file, types) for file in files)
+            connection.execute(f"alter table event_rows alter {name} type {types[name]}")
+    for place, file in enumerate(files, start=1):
+        n_rows, n_rejected = _load(connection, run, file, types)
+        rejected = f", {n_rejected:,} of them set aside" if n_rejected else ""
+        get_run_logger().info(f"read {Path(file.name).name}: {n_rows:,} rows{rejected} ({place} of {len(files)})")
 
 
-def _load(connection: "DuckDBPyConnection", source: Source, file: SourceFile, types: dict[str, str]) -> int:
-    """Reads one file into events and returns its number of rows."""
-    from duckdb import ColumnExpression
+def _load(connection: "DuckDBPyConnection", run: Run, file: SourceFile, types: dict[str, str]) -> tuple[int, int]:
+    """Reads one file in the place of what it held when it was last read, and returns its rows and those set aside."""
+    source, quarantine = run.config.source, run.config.quarantine
+    connection.execute(f"set timezone = '{source.timezone}'")
+    relation = open_events(connection, source, file)
+    _check_conditions(connection, quarantine.conditions)
+    _define_to_utc(connection, relation, source)
+    limits = quarantine.model_dump(include={"earliest", "min_value", "max_value"})
+    with readable(file.name):
+        query = mapped(relation, source, types, quarantine)
+        connection.execute(f"create or replace temp view source_rows as {query}")
+        connection.execute(sql("incoming"), limits | {"has_times": source.columns.timestamp is not None})
+    file_id = _replace_in_ledger(connection, run, file)
+    connection.execute(sql("event_rows"))
+    for name in ("insert_events", "insert_rejected"):
+        connection.execute(sql(name), {"file_id": file_id})
+    if first_row(connection, "select count(*) from duckdb_tables() where table_name = 'reject_errors'")[0]:
+        connection.execute(sql("insert_malformed"), {"file_id": file_id})
+    n_rows = first_row(connection, "select count(*) from incoming")[0]
+    n_malformed, n_rejected = first_row(connection, sql("rejected_of_file"), {"file_id": file_id})
+    connection.execute("update event_files set n_read = $n where file_id = $file_id",
+                       {"n": n_rows + n_malformed, "file_id": file_id})  # fmt: skip
+    connection.execute("drop view source_rows")
+    connection.execute("set timezone = 'UTC'")
+    close_events(connection)
+    return n_rows + n_malformed, n_rejected
 
-    columns = mapped(connection, source, file.path)
-    kind = str(columns.types[columns.columns.index("timestamp")])
+
+def _check_conditions(connection: "DuckDBPyConnection", conditions: dict[str, str]) -> None:
+    import duckdb
+
+    for reason, condition in conditions.items():
+        try:
+            connection.execute(f"explain select if({condition}, 1, 0) from source_file")
+        except duckdb.Error as error:
+            raise InputError(f"quarantine.conditions.{reason}: {str(error).splitlines()[0]}") from None
+
+
+def _define_to_utc(connection: "DuckDBPyConnection", relation: "DuckDBPyRelation", source: Source) -> None:
+    column = source.columns.timestamp
+    kind = "VARCHAR" if column is None else str(relation.types[relation.columns.index(column)])
     convert = "number" if kind.startswith(NUMBERS) else "moment" if kind.startswith(MOMENTS) else "text"
     connection.execute(f"create or replace temp macro to_utc(given) as utc_from_{convert}(given)")
-    typed = [
-        ColumnExpression(name).cast(types[name]).alias(name) if name in types else ColumnExpression(name)
-        for name in columns.columns
-    ]
-    with readable(file.path):
-        columns.select(*typed).create_view("source_rows", replace=True)
-        connection.execute(sql("incoming"))
-    _refuse_unreadable(connection, source, file.path)
-    n_rows = _replace_events(connection, file)
-    get_run_logger().info(f"read {file.path.name}: {n_rows:,} rows")
-    return n_rows
 
 
-def _replace_events(connection: "DuckDBPyConnection", file: SourceFile) -> int:
-    """Puts the incoming rows in the place of whatever the file held when it was last ingested."""
-    path = {"path": str(file.path)}
-    connection.execute(sql("events"))
-    connection.execute(
-        "delete from events where file_id = (select file_id from event_files where path = $path)", path
-    )
-    connection.execute("delete from event_files where path = $path", path)
-    n_rows = first_row(connection, "select count(*) from incoming")[0]
-    connection.execute(
-        "insert into event_files (path, digest, n_rows) values ($path, $digest, $n_rows)",
-        {**path, "digest": file.digest, "n_rows": n_rows},
-    )
-    connection.execute(sql("insert_events"), path)
-    return n_rows
+def _replace_in_ledger(connection: "DuckDBPyConnection", run: Run, file: SourceFile) -> int:
+    """Takes out what the file held before, if anything, and returns the id of its new entry."""
+    known = connection.execute("select file_id from event_files where path = $path", {"path": file.name}).fetchall()
+    for (file_id,) in known:
+        for table in ("event_rows", "rejected_events", "event_files"):
+            connection.execute(f"delete from {table} where file_id = $file_id", {"file_id": file_id})
+    return first_row(
+        connection,
+        "insert into event_files (path, n_bytes, digest, n_read, run_id) "
+        "values ($path, $n_bytes, $digest, 0, $run_id) returning file_id",
+        {"path": file.name, "n_bytes": file.n_bytes, "digest": file.digest, "run_id": run.run_id},
+    )[0]
 
 
-def _refuse_unreadable(connection: "DuckDBPyConnection", source: Source, path: Path) -> None:
-    for name, expected in [("timestamp", "a time"), ("value", "a finite number")]:
-        count, example = first_row(
-            connection, f"select count(unreadable_{name}), any_value(unreadable_{name}) from incoming"
+def _count(connection: "DuckDBPyConnection", new: list[SourceFile]) -> Events:
+    """The totals, of which none may be missing."""
+    n_events, n_repeated, n_rejected, n_read, n_files, digests = first_row(connection, sql("event_totals"))
+    if n_events + n_repeated + n_rejected != n_read:
+        raise AssertionError(
+            f"of {n_read:,} rows that were read, {n_events:,} are accepted, {n_repeated:,} repeated and "
+            f"{n_rejected:,} rejected: not all of them"
         )
-        if count:
-            raise InputError(
-                f"{path}: {count:,} rows have no readable {name} in column "
-                f"{getattr(source.columns, name)!r}, such as {example!r}, which is not {expected}; "
-                "correct them or map another column"
-            )
+    reasons = dict(connection.execute(sql("rejected_reasons")).fetchall())
+    digest = hashlib.sha256(digests.encode()).hexdigest()
+    return Events(n_events, n_read, n_repeated, n_rejected, reasons, len(new), n_files, digest)
 
 
-def _load_items(connection: "DuckDBPyConnection", items: ItemSource | None) -> int:
-    """Replaces the item metadata by the file's, and returns its number of items."""
+def _count_of(connection: "DuckDBPyConnection", run: Run) -> tuple[int, int]:
+    """How many rows this run has read, and how many of them it has set aside."""
+    return first_row(connection, sql("rejected_of_run"), {"run_id": run.run_id})
+
+
+def _refuse_too_many(config: Config, n_read: int, n_rejected: int, reasons: dict[str, int]) -> None:
+    limit = config.quarantine.max_share
+    if n_rejected > limit * n_read:
+        raise ValidationFailed(
+            f"{n_rejected:,} of {n_read:,} rows read tonight cannot be used ({_in_words(reasons)}), more than "
+            f"quarantine.max_share={limit} allows; nothing was trained or published. Look at them with: elsa rejected"
+        )
+
+
+def _in_words(reasons: dict[str, int]) -> str:
+    return ", ".join(f"{reason}: {count:,}" for reason, count in reasons.items())
+
+
+def _load_items(connection: "DuckDBPyConnection", source: Source) -> int:
+    """Replaces the item metadata by the source's, and returns its number of items."""
     from duckdb import ColumnExpression
 
-    id_type = first_row(
-        connection, "select data_type from duckdb_columns() where table_name = 'events' and column_name = 'item_id'"
-    )[0]
+    items, id_type = source.items, id_types_of_events(connection)["item_id"]
     if items is None:
         connection.execute(f"create or replace table items (item_id {id_type}, title varchar)")
         return 0
-    path, *more = find_files(items.path, "source.items.path")
-    if more:
-        raise InputError(f"source.items.path: {items.path} names {len(more) + 1} files; metadata must be one file")
-    relation = open_file(connection, path, [items.item_id])
+    if items.query is not None:
+        name = "source.items.query"
+        with readable(name):
+            relation = connection.sql(items.query)
+    else:
+        name, *more = find_files(items.path, "source.items.path")
+        if more:
+            raise InputError(f"source.items.path: {items.path} names {len(more) + 1} files; name one")
+        relation = open_table(connection, source, name, [items.item_id])
     for key in ("item_id", "title"):
-        require_column(relation.columns, path, getattr(items, key), f"source.items.{key}")
-    others = [ColumnExpression(name) for name in relation.columns if name not in (items.item_id, items.title)]
-    with readable(path):
+        require_column(relation.columns, name, getattr(items, key), f"source.items.{key}")
+    others = [ColumnExpression(column) for column in relation.columns if column not in (items.item_id, items.title)]
+    with readable(name):
         relation.select(
             ColumnExpression(items.item_id).cast("varchar").alias("item_id"),
             ColumnExpression(items.title).cast("varchar").alias("title"),
@@ -164,7 +237,7 @@ def _load_items(connection: "DuckDBPyConnection", items: ItemSource | None) -> i
     if n_rows > n_items:
         example = first_row(connection, "select item_id from items group by 1 having count(*) > 1 limit 1")[0]
         raise InputError(
-            f"{path}: {n_rows:,} rows for {n_items:,} items, such as {example!r} more than once; "
+            f"{name}: {n_rows:,} rows for {n_items:,} items, such as {example!r} more than once; "
             "metadata must have one row an item"
         )
     return n_items

@@ -40,6 +40,19 @@ def similar(config: Config, item_id: str, k: int) -> str:
     )
 
 
+def rejected(config: Config, n: int) -> str:
+    """How many rows of which file were set aside for which reason, and the first n of them, as text."""
+    path = Path(config.warehouse).absolute() / "events.duckdb"
+    if not path.exists():
+        raise InputError(f"{config.warehouse} holds no events yet; take some in with: elsa ingest --config FILE")
+    with connect(path, config, read_only=True) as connection:
+        counts = connection.sql(sql("queries/rejected_by_file"))
+        if not counts.fetchall():
+            return "no row was set aside"
+        rows = connection.sql(sql("queries/rejected"), params={"n": n})
+        return f"{_as_text(connection.sql(sql('queries/rejected_by_file')))}\n{_as_text(rows)}"
+
+
 def runs(config: Config) -> str:
     """All runs, newest first, with how they ended; an arrow marks the one that is published."""
     warehouse = Path(config.warehouse).absolute()

@@ -3,13 +3,14 @@
 import glob
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.config import Source
+from tasks.config import Csv, Ids, Quarantine, Source
 from tasks.errors import InputError
 from tasks.warehouse import digest_of_file
 
@@ -17,24 +18,40 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
-READERS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
+FRACTIONS = ("FLOAT", "DOUBLE")
+READERS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet", ".duckdb": "db"}
+QUERY = "source.query"
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file, and a digest of it and the configured column mapping: if either changes, it is read anew."""
+    """A file, or the source's query. If the digest of what it holds and how it is read changes, it is read anew."""
 
-    path: Path
+    name: str
+    n_bytes: int
     digest: str
 
+    @property
+    def format(self) -> str:
+        return "query" if self.name == QUERY else _reader(Path(self.name))
 
-def event_files(source: Source) -> list[SourceFile]:
-    """The files that source.events names. Raises InputError where one is missing, empty or of no known format."""
-    mapping = source.columns.model_dump_json()
+
+def event_files(source: Source, quarantine: Quarantine) -> list[SourceFile]:
+    """What source.events or source.query names. Raises InputError where a file is missing, empty or unknown."""
+    if source.query is not None:
+        return [SourceFile(QUERY, 0, secrets.token_hex())]
+    if not source.events:
+        raise InputError("source.events: name the files that hold the events, or give a source.query")
+    how = source.model_dump_json(include={"table", "csv", "columns", "ids", "timezone"})
+    how += quarantine.model_dump_json(exclude={"max_share"})
     return [
-        SourceFile(path, hashlib.sha256((digest_of_file(path) + mapping).encode()).hexdigest())
+        SourceFile(str(path), path.stat().st_size, _digest(digest_of_file(path) + how))
         for path in find_files(source.events, "source.events")
     ]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def find_files(pattern: str | list[str], key: str) -> list[Path]:
@@ -48,6 +65,8 @@ def find_files(pattern: str | list[str], key: str) -> list[Path]:
         found += paths
     for path in found:
         _reader(path)
+        if not os.access(path, os.R_OK):
+            raise InputError(f"{key}: {path} may not be read by this user; change its permissions")
         if path.stat().st_size == 0:
             raise InputError(f"{key}: {path} is empty (0 bytes); deliver it again or take it out of the list")
     return list(dict.fromkeys(found))
@@ -58,70 +77,135 @@ def _reader(path: Path) -> str:
     if not suffixes or suffixes[-1] not in READERS:
         raise InputError(
             f"{path}: cannot tell the format from its name; use one of {', '.join(READERS)}, "
-            "also followed by .gz or .zst"
+            "but for the last also followed by .gz or .zst"
         )
     return READERS[suffixes[-1]]
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turns what DuckDB says about a file into an InputError that names the file."""
+def readable(name: object) -> Iterator[None]:
+    """Turns what DuckDB says about a file or a query into an InputError that names it."""
     import duckdb
 
     try:
         yield
     except duckdb.Error as error:
-        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{name} cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def open_file(
-    connection: "DuckDBPyConnection", path: Path, ids: list[str], *, all_text: bool = False
-) -> "DuckDBPyRelation":
-    """The file as a relation. The columns `ids` are integers or text; of a CSV file, they or `all_text` are text."""
+def open_table(connection: "DuckDBPyConnection", source: Source, path: Path, ids: list[str]) -> "DuckDBPyRelation":
+    """A file of metadata as a relation. Its columns `ids` are integers or text."""
     literal = glob.escape(str(path))
     with readable(path):
         match _reader(path):
             case "parquet":
                 return connection.read_parquet(literal)
-            case "csv" if all_text:
-                return connection.read_csv(literal, header=True, all_varchar=True)
             case "csv":
-                found = connection.read_csv(literal, header=True, all_varchar=True).columns
-                return connection.read_csv(
-                    literal, header=True, dtype={name: "VARCHAR" for name in ids if name in found}
-                )
+                found = connection.sql(_read_csv(literal, source.csv, "all_varchar = true")).columns
+                types = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in ids if name in found)
+                return connection.sql(_read_csv(literal, source.csv, f"types = {{{types}}}" if types else ""))
+            case "json":
+                return _read_json(connection, literal, ids)
             case _:
-                found = connection.read_json(literal, format="newline_delimited", sample_size=-1)
-                types = dict(zip(found.columns, map(str, found.types), strict=True))
-                types |= {name: "VARCHAR" for name in ids if name in types and types[name] not in INTEGERS}
-                return connection.read_json(literal, format="newline_delimited", columns=types)
+                raise InputError(f"{path}: metadata in a database is read with source.items.query")
 
 
-def mapped(connection: "DuckDBPyConnection", source: Source, path: Path) -> "DuckDBPyRelation":
-    """The file's columns under our names, as they came; unmapped ones are null."""
-    from duckdb import ColumnExpression, ConstantExpression
-
-    mapping = source.columns.model_dump()
-    relation = open_file(connection, path, [mapping["user_id"], mapping["item_id"]], all_text=True)
-    for ours, theirs in mapping.items():
-        require_column(relation.columns, path, theirs, f"source.columns.{ours}")
-    return relation.select(
-        *(
-            (ConstantExpression(None) if theirs is None else ColumnExpression(theirs)).alias(ours)
-            for ours, theirs in mapping.items()
-        )
-    )
+def _read_csv(literal: str, csv: Csv, *options: str) -> str:
+    given = {"delim": csv.delimiter, "quote": csv.quote, "encoding": csv.encoding}
+    given = [f"{name} = {_text(value)}" for name, value in given.items() if value is not None]
+    return f"from read_csv({', '.join([_text(literal), 'header = true', *given, *filter(None, options)])})"
 
 
-def require_column(columns: list[str], path: Path, column: str | None, key: str) -> None:
+def _read_json(connection: "DuckDBPyConnection", literal: str, ids: list[str]) -> "DuckDBPyRelation":
+    found = connection.read_json(literal, format="newline_delimited", sample_size=-1)
+    types = dict(zip(found.columns, map(str, found.types), strict=True))
+    types |= {name: "VARCHAR" for name in ids if name in types and types[name] not in INTEGERS}
+    return connection.read_json(literal, format="newline_delimited", columns=types)
+
+
+def open_events(connection: "DuckDBPyConnection", source: Source, file: SourceFile) -> "DuckDBPyRelation":
+    """Makes the file readable as the view source_file: all its columns as they came, those of a CSV file as text.
+
+    Rows that a CSV file's reader cannot take for rows go to the table reject_errors when the view is read.
+    """
+    literal, ids = glob.escape(file.name), [source.columns.user_id, source.columns.item_id]
+    with readable(file.name):
+        match file.format:
+            case "query":
+                relation = connection.sql(source.query)
+            case "parquet":
+                relation = connection.read_parquet(literal)
+            case "csv":
+                options = "all_varchar = true", "store_rejects = true"
+                relation = connection.sql(_read_csv(literal, source.csv, *options))
+            case "json":
+                relation = _read_json(connection, literal, ids)
+            case _:
+                database = _name(file.digest)
+                connection.execute(f"attach if not exists {_text(file.name)} as {database} (read_only)")
+                relation = connection.sql(f"from {database}.{_name(source.table)}")
+        relation.create_view("source_file", replace=True)
+    columns = source.columns.model_dump()
+    for ours, theirs in columns.items():
+        require_column(relation.columns, file.name, theirs, f"source.columns.{ours}")
+        if file.format == "csv" and f"{theirs}_1" in relation.columns:  # DuckDB's name for a second one
+            raise InputError(f"{file.name} has two columns {theirs!r}, which source.columns.{ours} names; rename one")
+    return relation
+
+
+def close_events(connection: "DuckDBPyConnection") -> None:
+    """Lets go of what open_events has opened."""
+    connection.execute("drop view if exists source_file")
+    connection.execute("drop table if exists reject_errors; drop table if exists reject_scans")
+
+
+def mapped(relation: "DuckDBPyRelation", source: Source, types: dict[str, str], quarantine: Quarantine) -> str:
+    """The query that brings source_file's columns under our names, as they came; unmapped ones are null."""
+    kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
+    selected = ["row_number() over () as row_number", "source_file as whole_row"]
+    for ours, theirs in source.columns.model_dump().items():
+        if theirs is None:
+            expression = "null"
+        elif ours in types:
+            expression = f"cast({_clean(theirs, kinds[theirs], source.ids)} as {types[ours]})"
+        else:
+            expression = f"nullif({_name(theirs)}, '')" if kinds[theirs] == "VARCHAR" else _name(theirs)
+        selected.append(f"{expression} as {ours}")
+    reasons = [f"if({condition}, {_text(reason)}, null)" for reason, condition in quarantine.conditions.items()]
+    selected.append(f"nullif(concat_ws('; ', {', '.join(['null', *reasons])}), '') as conditions")
+    return f"select {', '.join(selected)} from source_file"
+
+
+def _clean(column: str, kind: str, ids: Ids) -> str:
+    if kind in INTEGERS:
+        return _name(column)
+    text = f"cast({_name(column)} as varchar)"
+    if ids.trim:
+        text = f"trim({text})"
+    if ids.lowercase:
+        text = f"lower({text})"
+    if ids.strip_decimal:
+        text = f"regexp_replace({text}, '\\.0+$', '')"
+    return f"nullif({text}, '')"
+
+
+def _name(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def require_column(columns: list[str], name: object, column: str | None, key: str) -> None:
     """Raises InputError if the file does not have the column that the configuration's key names."""
     if column is not None and column not in columns:
-        raise InputError(f"{path} has no column {column!r}, which {key} names; it has {', '.join(columns)}")
+        raise InputError(f"{name} has no column {column!r}, which {key} names; it has {', '.join(columns)}")
 
 
 def id_types_of_events(connection: "DuckDBPyConnection") -> dict[str, str]:
     """The types of user_id and item_id in the warehouse; empty before the first events."""
-    columns = "table_name = 'events' and column_name in ('user_id', 'item_id')"
+    columns = "table_name = 'event_rows' and column_name in ('user_id', 'item_id')"
     return dict(connection.execute(f"select column_name, data_type from duckdb_columns() where {columns}").fetchall())
 
 
@@ -132,35 +216,39 @@ def id_types(
 
     Raises InputError where a file has text and the warehouse integers.
     """
-    types = {}
-    for name in ("user_id", "item_id"):
-        found = {file.path: _id_type(connection, source, file.path, name) for file in files}
-        text = next((path for path, kind in found.items() if kind == "VARCHAR"), None)
-        if text is not None and kept.get(name, "VARCHAR") != "VARCHAR":
-            raise InputError(
-                f"{text}: its {name} is text, but this warehouse holds {name} as {kept[name]}; "
-                "correct the file, or start a new warehouse for it"
-            )
-        types[name] = _common_type([*found.values(), *([kept[name]] if kept else [])])
-    return types
+    found: dict[str, list[str]] = {name: [kept[name]] if kept else [] for name in ("user_id", "item_id")}
+    for file in files:
+        relation = open_events(connection, source, file)
+        for name, kinds in found.items():
+            kinds.append(_id_type(connection, source, file, relation, name))
+            if kinds[-1] == "VARCHAR" and kept.get(name, "VARCHAR") != "VARCHAR":
+                raise InputError(
+                    f"{file.name}: its {name} is text, but this warehouse holds {name} as {kept[name]}; "
+                    "correct the file, or start a new warehouse for it"
+                )
+        close_events(connection)
+    return {name: _common_type(kinds) for name, kinds in found.items()}
 
 
-def _id_type(connection: "DuckDBPyConnection", source: Source, path: Path, name: str) -> str:
+def _id_type(
+    connection: "DuckDBPyConnection", source: Source, file: SourceFile, relation: "DuckDBPyRelation", name: str
+) -> str:
     """An integer type, VARCHAR, or "NULL" where the file holds no id at all."""
-    relation = mapped(connection, source, path).select(name)
-    kind = str(relation.types[0])
+    column = getattr(source.columns, name)
+    kind = str(relation.types[relation.columns.index(column)])
     if kind in (*INTEGERS, '"NULL"'):
         return kind
-    if kind != "VARCHAR":
-        raise InputError(f"{path}: its {name} is of type {kind}; ids must be integers or text")
-    as_integer = f"cast(try_cast({name} as bigint) as varchar)"
-    with readable(path):
-        n_ids, n_integers = relation.aggregate(
-            f"count({name}), count(*) filter (where {name} = {as_integer})"
+    is_fraction = kind in FRACTIONS and source.ids.strip_decimal
+    if kind != "VARCHAR" and not is_fraction:
+        raise InputError(f"{file.name}: its {name} is of type {kind}; ids must be integers or text")
+    with readable(file.name):
+        n_ids, n_integers = connection.execute(
+            f"select count(id), count(*) filter (where id = cast(try_cast(id as bigint) as varchar)) "
+            f"from (select {_clean(column, kind, source.ids)} as id from source_file)"
         ).fetchall()[0]
     if n_ids == 0:
         return '"NULL"'
-    return "BIGINT" if _reader(path) == "csv" and n_integers == n_ids else "VARCHAR"
+    return "BIGINT" if (file.format == "csv" or is_fraction) and n_integers == n_ids else "VARCHAR"
 
 
 def _common_type(types: list[str]) -> str:

@@ -8,10 +8,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Events:
-    """warehouse/events.duckdb after ingestion."""
+    """warehouse/events.duckdb after ingestion; of all rows ever read, n_read = n_events + n_repeated + n_rejected.
+
+    reasons      how many rows were set aside for each reason; a row can have several
+    n_new_files  files that this run has read
+    """
 
     n_events: int
-    n_new: int
+    n_read: int
+    n_repeated: int
+    n_rejected: int
+    reasons: dict[str, int]
+    n_new_files: int
     n_files: int
     digest: str
 

@@ -4,11 +4,13 @@ import re
 import subprocess
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 
 from flows.cli import main
-from tests.conftest import settings
+from tasks.warehouse import list_runs
+from tests.conftest import community_events, settings
 
 
 @pytest.fixture
@@ -60,6 +62,28 @@ def test_unknown_users_and_items_are_said(my_config: str, capfd: pytest.CaptureF
     assert "user nobody occurs in no event" in capfd.readouterr().err
     assert main(["similar", "x' or 1=1", "--config", my_config]) == 2
     assert "is not in the published catalogue" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_stages_of_the_data_alone(world: Path, capfd: pytest.CaptureFixture) -> None:
+    my_config = "my.yaml"
+    Path(my_config).write_text(yaml.safe_dump(settings(quarantine={"min_value": 0})))
+    assert main(["validate", "--config", my_config]) == 2
+    assert "holds no events yet" in capfd.readouterr().err
+    assert main(["rejected", "--config", my_config]) == 2
+    assert "holds no events yet" in capfd.readouterr().err
+    events = community_events()
+    bad = events.head(3).with_columns(rating=pl.lit(-1.0))
+    pl.concat([events, events.head(2), bad]).write_parquet("data/ratings.parquet")
+    assert main(["ingest", "--config", my_config]) == 0
+    assert f"{events.height + 5:,} rows" in (shown := capfd.readouterr().out)
+    assert f"{events.height:,} events, 2 repeated, 3 set aside" in shown
+    assert main(["validate", "--config", my_config]) == 0
+    assert "expectations hold" in capfd.readouterr().out
+    assert main(["rejected", "--config", my_config, "-k", "2"]) == 0
+    shown = capfd.readouterr().out
+    assert "ratings.parquet" in shown and shown.count('"rating":-1.0') == 2
+    assert [run["status"] for run in list_runs(world / "warehouse")] == ["failed", "ingested", "validated"]
 
 
 def test_help_teaches(capfd: pytest.CaptureFixture) -> None:

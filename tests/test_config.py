@@ -52,7 +52,7 @@ def test_two_policy_sections_must_be_equal(tmp_path: Path) -> None:
         ("warhouse: here", "warhouse: unknown key; did you mean 'warehouse'\\?"),
         (
             "source: {columns: {usr: a}}",
-            "source.columns.usr: unknown key; did you mean 'user_id'\\? allowed are user_id, item_id",
+            "source.columns.usr: unknown key; did you mean 'user_id'\\? allowed are event_id, user_id",
         ),
         (
             "policy_configs: {embedding_policy: {factors: many}}",

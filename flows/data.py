@@ -1,0 +1,27 @@
+"""The data's stages alone, for whoever wants to look at them before a night."""
+
+from prefect import flow
+
+from tasks.config import Config
+from tasks.ingest import ingest
+from tasks.stages import Events, Validated
+from tasks.validate import validate
+from tasks.warehouse import end_run, open_run
+
+
+@flow(name="ingest")
+def ingest_alone(config: Config) -> Events:
+    """Takes in what is new or changed."""
+    with open_run(config) as run:
+        events = ingest(run)
+        end_run(run, "ingested")
+    return events
+
+
+@flow(name="validate")
+def validate_alone(config: Config) -> Validated:
+    """Checks the expectations about all events that were taken in."""
+    with open_run(config) as run:
+        validated = validate(run)
+        end_run(run, "validated")
+    return validated
