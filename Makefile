@@ -3,7 +3,7 @@ CONFIG ?= config/movielens.yaml
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help nightly test test-gpu lint bench clean
+.PHONY: help nightly test test-slow test-gpu lint bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,7 +13,10 @@ nightly: .venv/.ready  ## tonight's run on the demo data, or on your own: make n
 	@$(BIN)/elsa nightly --config $(CONFIG)
 
 test: .venv/.ready lint  ## the tests (under 5 minutes on 2 cores)
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile  # one thread each, or they trip over one another
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m 'not slow'  # one thread each, or they trip over one another
+
+test-slow: .venv/.ready  ## the tests that take minutes
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
 
 test-gpu: .venv/.ready  ## the tests that need a CUDA device; skipped, with the reason, where there is none
 	@$(BIN)/pytest -m gpu

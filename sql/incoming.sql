@@ -30,7 +30,7 @@ judged as (
 
 select
     row_number,
-    event_id,
+    cast(event_id as varchar) as event_id,
     user_id,
     item_id,
     utc as timestamp,

@@ -110,6 +110,11 @@ def _load_all(connection: "DuckDBPyConnection", run: Run, files: list[SourceFile
     for name, kind in kept.items():
         if kind != types[name]:
             connection.execute(f"alter table event_rows alter {name} type {types[name]}")
+    if files:
+        event_rows = sql("event_rows")
+        for name, kind in types.items():
+            event_rows = event_rows.replace(f"${name}_type", kind)
+        connection.execute(event_rows)
     for place, file in enumerate(files, start=1):
         n_rows, n_rejected = _load(connection, run, file, types)
         rejected = f", {n_rejected:,} of them set aside" if n_rejected else ""
@@ -129,7 +134,6 @@ def _load(connection: "DuckDBPyConnection", run: Run, file: SourceFile, types: d
         connection.execute(f"create or replace temp view source_rows as {query}")
         connection.execute(sql("incoming"), limits | {"has_times": source.columns.timestamp is not None})
     file_id = _replace_in_ledger(connection, run, file)
-    connection.execute(sql("event_rows"))
     for name in ("insert_events", "insert_rejected"):
         connection.execute(sql(name), {"file_id": file_id})
     if first_row(connection, "select count(*) from duckdb_tables() where table_name = 'reject_errors'")[0]:

@@ -119,7 +119,7 @@ def _describe(run: Run, rule: Rule, result: Any) -> dict:
     elif "observed_value" in result.result and rule.against is None:
         observed = f"there are {result.result['observed_value']:,}"
     else:
-        count = result.result.get("unexpected_count", result.result.get("observed_value"))
+        count = result.result.get("unexpected_count", result.result.get("observed_value")) or 0
         observed = f"{count:,} events" + ("" if result.success else f" do not, such as {_examples(run, rule)}")
     return {"rule": rule.name, "severity": "blocking", "passed": bool(result.success), "observed": observed}
 

@@ -98,12 +98,12 @@ def config(**changes: dict) -> Config:
 
 
 @pytest.fixture
-def tables(world: Path) -> Callable[[str], list[tuple]]:
+def tables() -> Callable[[str], list[tuple]]:
     """Runs a query on the published tables, as a reader would."""
     import duckdb
 
     def query(text: str) -> list[tuple]:
-        with duckdb.connect(str(world / "warehouse" / "current.duckdb"), read_only=True) as connection:
+        with duckdb.connect("warehouse/current.duckdb", read_only=True) as connection:
             return connection.execute(text).fetchall()
 
     return query

@@ -105,6 +105,20 @@ def test_repeats_count_once_and_a_changed_file_gives_back_what_it_covered(world:
     assert stored("select user_id, event_type from events order by all") == [(1, "view"), (5, "view")]
 
 
+def test_many_events_without_ids_stay_many(world: Path) -> None:
+    n = 200_000  # more than one row group of DuckDB
+    pl.DataFrame({"user": range(n), "movie": range(n)}).write_parquet("a.parquet")
+    columns = {"user_id": "user", "item_id": "movie"}
+    handle = take_in("a.parquet", columns)
+    assert (handle.n_events, handle.n_repeated) == (n, 0)
+    assert stored("select count(distinct user_id) from events") == [(n,)]
+    wider = pl.DataFrame({"user": range(n), "movie": range(2**40, 2**40 + n)}, schema_overrides={"user": pl.UInt64})
+    wider.write_parquet("b.parquet")
+    handle = take_in(["a.parquet", "b.parquet"], columns)
+    assert (handle.n_events, handle.n_repeated) == (2 * n, 0)
+    assert stored("select count(distinct user_id), count(distinct item_id) from events") == [(n, 2 * n)]
+
+
 def test_events_with_an_id_are_one_and_the_last_in_time_is_kept(world: Path) -> None:
     header = "id,user,movie,rating,at,kind\n"
     Path("a.csv").write_text(header + "e1,1,2,1,2026-01-02,view\ne2,1,3,1,2026-01-01,view\n,1,2,1,2026-01-02,view\n")
