@@ -43,7 +43,7 @@ class Ids(Section):
 
 class Csv(Section):
     delimiter: str | None = key(None, "Character between columns; without it, it is found out.", unit="character", min_length=1, max_length=4)
-    quote: str | None = key(None, "Character around text; without it, it is found out.", unit="character", max_length=1)
+    quote: str = key('"', "Character around text.", unit="character", max_length=1)
     encoding: Literal["utf-8", "utf-16", "latin-1"] = key("utf-8", "Encoding of the text.", unit="name")
 
 

@@ -1,0 +1,82 @@
+"""A process that is killed while it ingests: the next one ends where an undisturbed one would."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tasks.ingest import ingest
+from tasks.interactions import build_interactions
+from tasks.warehouse import open_run
+from tests.conftest import config
+from tests.test_ingest import stored
+
+ROOT = Path(__file__).parents[1]
+N_FILES, N_ROWS = 4, 60_000
+CHANGES = {
+    "source": {"events": "events/*.csv", "columns": {"user_id": "user", "item_id": "movie"}, "items": None},
+    "interactions": {"min_value": None},
+    "quarantine": {"max_share": 1},
+}
+SCRIPT = """
+from prefect.logging import disable_run_logger
+from tasks.ingest import ingest
+from tasks.warehouse import open_run
+from tests.conftest import config
+from tests.test_killed_ingestion import CHANGES
+import duckdb
+with disable_run_logger(), open_run(config(**CHANGES)) as run:
+    print("ready", flush=True)
+    ingest.fn(run)
+print("done", flush=True)
+"""
+
+
+def ledger() -> list[tuple]:
+    return stored("select path, n_read, digest from event_files order by path")
+
+
+def digest() -> str:
+    """Of the interactions that follow from the events."""
+    with open_run(config(**CHANGES)) as run:
+        ingest.fn(run)
+        return build_interactions.fn(run).digest
+
+
+def start() -> subprocess.Popen:
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT], env={**os.environ, "PYTHONPATH": str(ROOT)},
+                               stdout=subprocess.PIPE, text=True)  # fmt: skip
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.usefixtures("without_prefect")
+@pytest.mark.parametrize("n_kills", [3, pytest.param(40, marks=pytest.mark.slow)])
+def test_killed_at_random_moments(n_kills: int, world: Path) -> None:
+    rng = random.Random(n_kills)
+    (world / "events").mkdir()
+    for number in range(N_FILES):
+        frame = pl.DataFrame({"user": range(N_ROWS), "movie": [rng.randrange(300) for _ in range(N_ROWS)]})
+        frame.with_columns(user=pl.when(pl.col("user") % 100 > 0).then("user")).write_csv(f"events/{number}.csv")
+    with start() as process:
+        began = time.monotonic()
+        assert process.stdout.readline() == "done\n"
+        seconds = time.monotonic() - began
+    undisturbed, files = digest(), ledger()
+    assert len(files) == N_FILES
+    n_killed = 0
+    for _ in range(n_kills):
+        for path in (world / "warehouse").glob("events.duckdb*"):
+            path.unlink()
+        with start() as process:
+            time.sleep(rng.uniform(0, seconds))
+            process.kill()
+        n_killed += process.returncode == -9
+        assert digest() == undisturbed
+        assert ledger() == files
+    assert n_killed >= 0.8 * n_kills, "few were killed before they had ended"
