@@ -51,8 +51,8 @@ class Ease(LinearModel):
     def _low_rank(self, X_rows: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros((X_rows.shape[0], 0), np.float32), np.zeros((len(self.weights), 0), np.float32)
 
-    def _rest(self, X_rows: sparse.csr_array, of_seen: bool) -> torch.Tensor:
-        return weighted_row_sums(X_rows, self._B)
+    def _rest(self, X_rows: sparse.csr_array, of_seen: bool) -> tuple[torch.Tensor]:
+        return (weighted_row_sums(X_rows, self._B),)
 
     def reindex(self, positions: np.ndarray, n_items: int) -> "Ease":
         """As `Model.reindex`."""

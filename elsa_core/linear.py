@@ -7,7 +7,7 @@ import torch
 from scipy import sparse
 
 from elsa_core.device import resolve_device
-from elsa_core.topk import top_k
+from elsa_core.topk import Product, top_k
 
 ROWS = 1024  # users whose sparse scores are held at a time
 
@@ -33,8 +33,8 @@ class LinearModel(ABC):
         """Vectors of users (rows, r) and items (n_items, r) whose products are the low-rank part of the scores."""
 
     @abstractmethod
-    def _rest(self, X_rows: sparse.csr_array, of_seen: bool) -> sparse.csr_array | torch.Tensor | None:
-        """The rest of the scores (rows, n_items), sparse or dense; right for a user's own items only if `of_seen`."""
+    def _rest(self, X_rows: sparse.csr_array, of_seen: bool) -> tuple[sparse.csr_array | torch.Tensor | Product, ...]:
+        """The rest of the scores, as top_k adds it; right for a user's own items only if `of_seen`."""
 
     def recommend(
         self,
@@ -67,7 +67,7 @@ class LinearModel(ABC):
                 users[rows],
                 items,
                 k,
-                adjust=self._rest(X_rows[rows], of_seen=not exclude_seen),
+                add=self._rest(X_rows[rows], of_seen=not exclude_seen),
                 exclude=tuple(pairs[rows] for pairs in excluded),
                 candidates=candidates,
             )

@@ -9,6 +9,7 @@ from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
 from elsa_core.linear import LinearModel
+from elsa_core.topk import ITEM_BLOCK, Product
 
 CSR_PARTS = ("data", "indices", "indptr")
 PLAIN_PARTS = ("history", "best_epoch", "scale", "choices")
@@ -59,11 +60,12 @@ class Model(LinearModel):
     def _low_rank(self, X_rows: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
         return np.float32(self.scale) * self.embed(X_rows), self.item_embeddings
 
-    def _rest(self, X_rows: sparse.csr_array, of_seen: bool) -> sparse.csr_array | None:
-        parts = [] if self.residual is None else [X_rows @ self.residual]
-        if of_seen:
-            parts.append(np.float32(-self.scale) * X_rows)
-        return sum(parts[1:], start=parts[0]) if parts else None
+    def _rest(self, X_rows: sparse.csr_array, of_seen: bool) -> tuple[sparse.csr_array | Product, ...]:
+        parts = ()
+        if self.residual is not None:
+            in_one_block = self.residual.shape[1] <= ITEM_BLOCK
+            parts = ((X_rows, self.residual) if in_one_block else X_rows @ self.residual,)
+        return (*parts, np.float32(-self.scale) * X_rows) if of_seen else parts
 
     def reindex(self, positions: np.ndarray, n_items: int) -> "Model":
         """The same model over another item set: item i moves to positions[i], or is dropped where that is -1.

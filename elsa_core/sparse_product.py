@@ -1,5 +1,6 @@
-"""The sparse products that fitting needs, alike on CPU and GPU."""
+"""The sparse products that fitting and ranking need, alike on CPU and GPU."""
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -27,3 +28,28 @@ def weighted_row_sums(weights: sparse.csr_array, table: torch.Tensor) -> torch.T
         per_sample_weights=torch.from_numpy(weights.data).to(table.device, table.dtype),
         include_last_offset=True,
     )
+
+
+def add_product(block: torch.Tensor, left: sparse.csr_array, right: sparse.csr_array) -> None:
+    """block (m, n) += left (m, k) right (k, n), both sparse, with no sparse product in between where there is MKL."""
+    if block.device.type == "cpu" and torch.backends.mkl.is_available():
+        torch.addmm(block, csr_tensor(left), csr_tensor(right), out=block)
+    else:
+        add_stored(block, left @ right)
+
+
+def add_stored(block: torch.Tensor, matrix: sparse.csr_array) -> None:
+    """block += matrix, sparse, of the same shape; what is stored twice is added twice."""
+    stored = matrix.tocoo()
+    at = tuple(torch.from_numpy(axis.astype(np.int64)) for axis in stored.coords)
+    block.index_put_(at, torch.from_numpy(stored.data).to(block), accumulate=True)
+
+
+def csr_tensor(matrix: sparse.csr_array) -> torch.Tensor:
+    """The matrix as torch's, on the CPU and sharing its memory where the types allow."""
+    kind = np.result_type(matrix.indptr, matrix.indices)
+    indptr, indices = (part.astype(kind, copy=False) for part in (matrix.indptr, matrix.indices))
+    with warnings.catch_warnings():  # "sparse CSR support is in beta"
+        warnings.simplefilter("ignore", UserWarning)
+        parts = (torch.from_numpy(part) for part in (indptr, indices, matrix.data))
+        return torch.sparse_csr_tensor(*parts, matrix.shape, check_invariants=False)

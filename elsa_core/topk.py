@@ -4,9 +4,13 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from elsa_core.sparse_product import add_product, add_stored
+
 ITEM_BLOCK = 65_536
 BLOCK_SCORES = 2**23  # 32 MB at a time: as many users as fit
 GROUP = 16  # columns whose maximum is looked at first
+
+Product = tuple[sparse.csr_array, sparse.csr_array]  # (rows, any) and (any, n_items), to be multiplied
 
 
 def top_k(
@@ -14,15 +18,15 @@ def top_k(
     items: torch.Tensor,
     k: int,
     *,
-    adjust: sparse.csr_array | torch.Tensor | None = None,
+    add: tuple[sparse.csr_array | torch.Tensor | Product, ...] = (),
     exclude: tuple[sparse.csr_array, ...] = (),
     candidates: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best items of each row by users · items, best first, ties by the lower item index.
 
-    users (rows, r) and items (n_items, r) share a device. `adjust` (rows, n_items), sparse or dense, is added to the
-    scores. Pairs that a matrix of `exclude` (rows, n_items) stores, whatever their values, never appear, and
-    neither do items outside the boolean `candidates` (n_items,).
+    users (rows, r) and items (n_items, r) share a device. What `add` holds, each (rows, n_items), sparse, dense or a
+    product of two sparse matrices, is added to the scores. Pairs that a matrix of `exclude` (rows, n_items) stores,
+    whatever their values, never appear, and neither do items outside the boolean `candidates` (n_items,).
     Returns item indices (rows, k) int64 and scores (rows, k) float32; -1 and nan where candidates run out.
     """
     n_items = len(items)
@@ -44,7 +48,7 @@ def top_k(
             columns = slice(start, min(start + ITEM_BLOCK, n_items))
             shape = rows.stop - first, columns.stop - start
             block = torch.mm(users[rows], items[columns].T, out=buffer[: shape[0] * shape[1]].view(shape))
-            _mark(block, rows, columns, adjust, exclude, candidates)
+            _mark(block, rows, columns, add, exclude, candidates)
             values, at = select(block, k)
             if start:
                 values, order = select(torch.cat([best, values], dim=1), k)
@@ -61,26 +65,24 @@ def _mark(
     block: torch.Tensor,
     rows: slice,
     columns: slice,
-    adjust: sparse.csr_array | torch.Tensor | None,
+    add: tuple[sparse.csr_array | torch.Tensor | Product, ...],
     exclude: tuple[sparse.csr_array, ...],
     candidates: np.ndarray | None,
 ) -> None:
-    """Adds the adjustment to a block of scores, and gives −∞ to what must not appear."""
-    if isinstance(adjust, torch.Tensor):
-        block += adjust[rows, columns]
-    elif adjust is not None:
-        at, values = _stored(adjust, rows, columns)
-        block.index_put_(at, torch.from_numpy(values).to(block), accumulate=True)
+    """Adds what there is to add to a block of scores, and gives −∞ to what must not appear."""
+    for part in add:
+        if isinstance(part, torch.Tensor):
+            block += part[rows, columns]
+        elif isinstance(part, tuple):
+            left, right = part
+            add_product(block, left[rows], right if block.shape[1] == right.shape[1] else right[:, columns])
+        else:
+            add_stored(block, part[rows, columns])
     for pairs in exclude:
-        block[_stored(pairs, rows, columns)[0]] = -torch.inf
+        stored = pairs[rows, columns].tocoo()
+        block[tuple(torch.from_numpy(axis.astype(np.int64)) for axis in stored.coords)] = -torch.inf
     if candidates is not None and not candidates[columns].all():
         block[:, torch.from_numpy(~candidates[columns]).to(block.device)] = -torch.inf
-
-
-def _stored(matrix: sparse.csr_array, rows: slice, columns: slice) -> tuple[tuple, np.ndarray]:
-    """Positions, within the block, of the values that the matrix stores there; and the values."""
-    block = matrix[rows, columns].tocoo()
-    return tuple(torch.from_numpy(axis.astype(np.int64)) for axis in block.coords), block.data
 
 
 def select(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:

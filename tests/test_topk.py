@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import elsa_core.topk
+from elsa_core.sparse_product import add_product
 from elsa_core.topk import top_k
 
 Lists = tuple[np.ndarray, np.ndarray]
@@ -53,11 +54,14 @@ def test_equals_a_sort_of_everything_whatever_the_blocks(data: st.DataObject) ->
     n_rows, n_items, factors = (data.draw(st.integers(1, most)) for most in (6, 12, 2))
     users, items = vectors(data.draw, n_rows, factors), vectors(data.draw, n_items, factors)
     k = data.draw(st.integers(1, n_items + 2))
-    adjust = data.draw(st.none() | st.just(pairs(data.draw, n_rows, n_items)))
+    add = tuple(pairs(data.draw, n_rows, n_items) for _ in range(data.draw(st.integers(0, 1))))
+    if data.draw(st.booleans()):
+        add += ((pairs(data.draw, n_rows, 3), pairs(data.draw, 3, n_items)),)
     exclude = tuple(pairs(data.draw, n_rows, n_items) for _ in range(data.draw(st.integers(0, 2))))
     candidates = data.draw(st.none() | st.lists(st.booleans(), min_size=n_items, max_size=n_items).map(np.array))
 
-    scores = users @ items.T + (0 if adjust is None else adjust.toarray())
+    added = [part[0] @ part[1] if isinstance(part, tuple) else part for part in add]
+    scores = users @ items.T + sum(part.toarray() for part in added)
     is_candidate = np.ones_like(scores, dtype=bool) if candidates is None else np.tile(candidates, (n_rows, 1))
     for matrix in exclude:
         is_candidate &= ~is_stored(matrix)
@@ -70,7 +74,7 @@ def test_equals_a_sort_of_everything_whatever_the_blocks(data: st.DataObject) ->
             torch.from_numpy(users),
             torch.from_numpy(items),
             k,
-            adjust=adjust,
+            add=add,
             exclude=exclude,
             candidates=candidates,
         )
@@ -86,10 +90,21 @@ def test_results_do_not_depend_on_the_block_sizes(
     adjust, excluded = (
         sparse.random_array((23, 50), density=0.2, rng=rng, format="csr", dtype=np.float32) for _ in range(2)
     )
-    in_one_block = top_k(users, items, 9, adjust=adjust, exclude=(excluded,))
+    in_one_block = top_k(users, items, 9, add=(adjust,), exclude=(excluded,))
     monkeypatch.setattr(elsa_core.topk, "BLOCK_SCORES", user_block * item_block)
     monkeypatch.setattr(elsa_core.topk, "ITEM_BLOCK", item_block)
-    assert_equal(top_k(users, items, 9, adjust=adjust, exclude=(excluded,)), in_one_block)
+    assert_equal(top_k(users, items, 9, add=(adjust,), exclude=(excluded,)), in_one_block)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_product_is_added_with_mkl_and_without(is_there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    shapes = (9, 7), (7, 20)
+    left, right = (sparse.random_array(s, density=0.3, rng=rng, format="csr", dtype=np.float32) for s in shapes)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: is_there)
+    block = torch.ones(9, 20)
+    add_product(block, left, right)
+    np.testing.assert_allclose(block, 1 + (left @ right).toarray(), rtol=1e-5)
 
 
 def test_ties_go_to_the_lower_index_among_many() -> None:
@@ -136,12 +151,12 @@ def test_a_stored_zero_excludes() -> None:
 def test_an_empty_row_ties_everywhere() -> None:
     nothing = sparse.csr_array((1, 3), dtype=np.float32)
     assert_equal(
-        top_k(torch.zeros((1, 2)), torch.ones((3, 2)), 2, adjust=nothing, exclude=(nothing,)),
+        top_k(torch.zeros((1, 2)), torch.ones((3, 2)), 2, add=(nothing,), exclude=(nothing,)),
         (np.array([[0, 1]]), np.zeros((1, 2))),
     )
 
 
 def test_an_adjustment_stored_twice_is_added_twice() -> None:
     twice = sparse.csr_array((np.array([1.0, 1.0], np.float32), np.array([0, 0]), np.array([0, 2])), (1, 2))
-    _, scores = top_k(torch.zeros((1, 1)), torch.zeros((2, 1)), 1, adjust=twice)
+    _, scores = top_k(torch.zeros((1, 1)), torch.zeros((2, 1)), 1, add=(twice,))
     assert scores.tolist() == [[2.0]]
