@@ -24,10 +24,12 @@ test-gpu: .venv/.ready  ## the tests that need a CUDA device; skipped, with the 
 lint: .venv/.ready  ## style and unused code
 	@$(BIN)/ruff check --quiet
 
-bench: nightly  ## benchmarks (half an hour; the last two need the shared data); results belong in benchmarks/RESULTS.md
+bench: nightly  ## benchmarks (two hours; most need the shared data); results belong in benchmarks/RESULTS.md
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	@set -e; for script in step demo topk growth models warm_start time_to_quality; do \
-		echo "== $$script"; $(BIN)/python benchmarks/$$script.py; done
+	@set -e; for run in step demo topk growth 'residual growth' 'residual topk' 'residual kept' ingest warm_start \
+		'time_to_quality mtg' 'time_to_quality gowalla' 'time_to_quality generated' 'models mtg' gowalla \
+		equal_settings 'residual table'; do \
+		set -- $$run; echo "== $$run"; $(BIN)/python benchmarks/$$1.py $$2; done
 
 clean:  ## remove the environment and the demo data, never a warehouse
 	rm -rf .venv data/movielens build *.egg-info

@@ -4,7 +4,7 @@ Vančura, Alves, Kasalický, Kordík: Scalable Linear Shallow Autoencoder for Co
 """
 
 from elsa_core.device import DeviceError, resolve_device
-from elsa_core.ease import Ease, ease_gigabytes, fit_ease
+from elsa_core.ease import Ease, EaseError, ease_gigabytes, fit_ease
 from elsa_core.evaluate import evaluate, paired_difference, relative_lift
 from elsa_core.load import load
 from elsa_core.model import Model
@@ -15,6 +15,7 @@ from elsa_core.train import Epoch, TrainConfig, TrainingError, fit
 __all__ = [
     "DeviceError",
     "Ease",
+    "EaseError",
     "Epoch",
     "Model",
     "Popularity",

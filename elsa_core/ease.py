@@ -17,7 +17,7 @@ from scipy import sparse
 from elsa_core.device import resolve_device
 from elsa_core.evaluate import validation_ndcg
 from elsa_core.linear import LinearModel
-from elsa_core.sparse_product import weighted_row_sums
+from elsa_core.sparse_product import root_mean_square, trainable_rows, weighted_row_sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,8 @@ class Ease(LinearModel):
     def contributions(self, X_rows: sparse.csr_array, item_idx: np.ndarray) -> sparse.csr_array:
         """As `Model.contributions`."""
         X_rows = sparse.csr_array(X_rows, dtype=np.float32)
-        weight = self.weights[X_rows.indices, np.repeat(item_idx, np.diff(X_rows.indptr))]
+        of = np.repeat(item_idx, np.diff(X_rows.indptr))
+        weight = np.where(of >= 0, self.weights[X_rows.indices, of], 0)
         return sparse.csr_array((X_rows.data * weight, X_rows.indices, X_rows.indptr), X_rows.shape)
 
     def _low_rank(self, X_rows: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
@@ -75,9 +76,13 @@ class Ease(LinearModel):
         return cls(load_file(path / "model.safetensors")["weights"], rest["choices"], device)
 
 
+class EaseError(ValueError):
+    """EASE cannot be fitted with these settings. The message says what to change."""
+
+
 def ease_gigabytes(n_items: int) -> float:
-    """What fit_ease takes at its peak: four matrices of float32."""
-    return 4 * 4 * n_items**2 / 1e9
+    """What fit_ease takes at its peak: six matrices of float32."""
+    return 6 * 4 * n_items**2 / 1e9
 
 
 def fit_ease(
@@ -91,9 +96,15 @@ def fit_ease(
 ) -> Ease:
     """EASE of X (users, items) with the ridge whose nDCG@k is best on the validation users (fold_in, targets).
 
-    Without validation the first ridge is taken. on_progress is told the name of the step and the share that is done.
+    Without validation the first ridge is taken. X is scaled to values of mean square 1, so that a ridge means the
+    same whatever the weights. on_progress is told the name of the step and the share that is done.
+
+    Raises EaseError where nobody has two items, or a ridge is too small to invert with.
     """
-    X = sparse.csr_array(X, dtype=np.float32)
+    X = trainable_rows(X).astype(np.float32)
+    if X.shape[0] == 0 or not ridge or min(ridge) <= 0:
+        raise EaseError(f"EASE needs users with two interactions and ridges above 0, got {X.shape[0]} and {ridge}")
+    X.data /= root_mean_square(X)
     gram = torch.from_numpy((X.T @ X).toarray()).to(resolve_device(device))
     best, tried = None, []
     for value in ridge if validation else ridge[:1]:
@@ -109,7 +120,10 @@ def _solve(gram: torch.Tensor, ridge: float) -> torch.Tensor:
     """B = I − P / diag(P), P = (gram + ridge I)⁻¹."""
     regular = gram.clone()
     regular.diagonal().add_(ridge)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(regular))
+    factor, error = torch.linalg.cholesky_ex(regular)
+    if error.item():
+        raise EaseError(f"ridge {ridge} is too small to invert with in float32; try ten times as much")
+    inverse = torch.cholesky_inverse(factor)
     B = inverse.div_(-inverse.diagonal().clone())
     B.fill_diagonal_(0)
     return B

@@ -7,9 +7,7 @@ import torch
 from scipy import sparse
 
 from elsa_core.device import resolve_device
-from elsa_core.topk import Product, top_k
-
-ROWS = 1024  # users whose sparse scores are held at a time
+from elsa_core.topk import BLOCK_SCORES, ITEM_BLOCK, Product, top_k
 
 
 class LinearModel(ABC):
@@ -52,8 +50,8 @@ class LinearModel(ABC):
         Returns indices (rows, k) int64 and scores (rows, k) float32; -1 and nan where candidates run out.
         """
         n_items = len(self.is_known)
-        if X_rows.shape[1] != n_items:
-            raise ValueError(f"X_rows has {X_rows.shape[1]} columns, but the model knows {n_items} items")
+        if X_rows.ndim != 2 or X_rows.shape[1] != n_items:
+            raise ValueError(f"X_rows has shape {X_rows.shape}, not (rows, {n_items}); one row of X is X[i : i + 1]")
         X_rows = sparse.csr_array(X_rows, dtype=np.float32)
         device = resolve_device(self.device)
         users, items = (torch.from_numpy(vectors).to(device) for vectors in self._low_rank(X_rows))
@@ -61,8 +59,9 @@ class LinearModel(ABC):
         candidates = self.is_known if allowed is None else self.is_known & allowed
         indices = np.full((X_rows.shape[0], k), -1, dtype=np.int64)
         scores = np.full((X_rows.shape[0], k), np.nan, dtype=np.float32)
-        for first in range(0, X_rows.shape[0], ROWS):
-            rows = slice(first, first + ROWS)
+        n_at_once = max(1, BLOCK_SCORES // max(1, min(n_items, ITEM_BLOCK)))
+        for first in range(0, X_rows.shape[0], n_at_once):
+            rows = slice(first, first + n_at_once)
             indices[rows], scores[rows] = top_k(
                 users[rows],
                 items,

@@ -39,7 +39,10 @@ class Model(LinearModel):
     @property
     def is_known(self) -> np.ndarray:
         """(n_items,) bool: the items that training saw."""
-        return self.item_embeddings.any(axis=1)
+        known = self.item_embeddings.any(axis=1)
+        if self.residual is not None and self.item_embeddings.shape[1] == 0:
+            known[self.residual.indices] = True
+        return known
 
     def embed(self, X_rows: sparse.csr_array) -> np.ndarray:
         """User vectors h = x A: (rows, factors) float32. Times `item_embeddings` they give the scores, but for S."""
@@ -48,14 +51,15 @@ class Model(LinearModel):
     def contributions(self, X_rows: sparse.csr_array, item_idx: np.ndarray) -> sparse.csr_array:
         """Why row u is recommended item_idx[u] (rows,): x_ui B_ij for each of its items i, which add up to the score.
 
-        A CSR matrix (rows, n_items) with the stored places of X_rows.
+        A CSR matrix (rows, n_items) with the stored places of X_rows; zeros for the item −1, which is none.
         """
         X_rows = sparse.csr_array(X_rows, dtype=np.float32)
         own, of = X_rows.indices, np.repeat(item_idx, np.diff(X_rows.indptr))
         weight = self.scale * np.einsum("ij,ij->i", self.item_embeddings[own], self.item_embeddings[of])
         if self.residual is not None:
             weight += self.residual[own, of]
-        return sparse.csr_array((X_rows.data * np.where(own == of, 0, weight), own, X_rows.indptr), X_rows.shape)
+        weight = np.where((of >= 0) & (own != of), weight, 0)
+        return sparse.csr_array((X_rows.data * weight, own, X_rows.indptr), X_rows.shape)
 
     def _low_rank(self, X_rows: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
         return np.float32(self.scale) * self.embed(X_rows), self.item_embeddings

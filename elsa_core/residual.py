@@ -1,6 +1,8 @@
 """The sparse part of B = c (A Aᵀ − I) + S, fitted to what the low-rank part leaves over.
 
-X is users × items, A (items × r) has rows of length 1, H = X A. User u has the weight w_u ∝ 1/√(items of u), mean 1.
+X is users × items, of the users with two items or more and with values of mean square 1 (B does not depend on their
+scale, but the ridge does); A (items × r) has rows of length 1, H = X A. User u has the weight w_u ∝ 1/√(items of u),
+mean 1.
 
     c         = Σ_u w_u (‖h_u‖² − ‖x_u‖²) / Σ_u w_u ‖x̂_u‖²           least squares of x on x̂ = x (A Aᵀ − I)
     P = Xᵀ diag(w) X,  Z = Xᵀ diag(w) H,  R[:, j] = (1 + c) P[:, j] − c Z a_j
@@ -8,7 +10,8 @@ X is users × items, A (items × r) has rows of length 1, H = X A. User u has th
     C_j       = the m items i ≠ j with the largest |R_ij| / √(P_ii + Λ_ii) among those that share a user with j
     S[C_j, j] = (P[C_j, C_j] + Λ[C_j, C_j])⁻¹ R[C_j, j]              zero elsewhere
 
-so S[:, j] is the ridge regression on the items C_j of what the low-rank part leaves over of column j. With r = 0,
+so S[:, j] is the ridge regression on the items C_j of what the low-rank part leaves over of column j. Where several
+pairs of ridge and dropout are tried, all of them have the C_j of the middle one. With r = 0,
 m = n_items − 1 and equal weights it is EASE (Steck, WWW 2019), with dropout EDLAE (Steck, NeurIPS 2020). P is
 sparse; no dense array is items × items.
 """
@@ -27,10 +30,11 @@ from scipy.linalg.lapack import sposv
 from elsa_core.device import resolve_device
 from elsa_core.evaluate import validation_ndcg
 from elsa_core.model import Model
-from elsa_core.sparse_product import user_blocks, weighted_row_sums
+from elsa_core.sparse_product import root_mean_square, trainable_rows, user_blocks, weighted_row_sums
 from elsa_core.topk import select
 
-P_KEPT = 2**27  # stored elements of P up to which it is made once and kept: 1 GB; a larger one is made as it is used
+# Stored elements of P up to which it is kept: 1 GB, twice that while it is made; a larger one is made as it is used.
+P_KEPT = 2**27
 ROW_BLOCK = 2**22  # elements of a block of rows of P, padded: 16 MB, a few times
 BUFFER = 2**25  # elements of dense rows of P: 128 MB
 GRAM_BLOCK = 2**28  # elements of the matrices P[C_j, C_j] held at a time: 1 GB
@@ -86,26 +90,36 @@ def fit_residual(
     problem = _Problem(X, model, on_progress)
     candidates, R = problem.candidates(config.neighbors, *choices[len(choices) // 2], on_progress)
     solutions = problem.solve(candidates, R, choices, on_progress)
-    fitted = [model, *(problem.with_residual(model, candidates, values) for values in solutions)]
-    tried = [{"ridge": ridge, "dropout": dropout} for ridge, dropout in [(None, None), *choices]]
     if validation is None:
-        return replace(fitted[1], choices=tried[1:])
-    for entry, candidate in zip(tried, fitted, strict=True):
-        entry["ndcg"] = validation_ndcg(candidate, validation, config.k)
-    best = int(np.argmax([entry["ndcg"] for entry in tried]))
-    return replace(fitted[best], choices=tried)
+        ridge, dropout = choices[0]
+        fitted = problem.with_residual(model, candidates, solutions[0])
+        return replace(fitted, choices=[{"ridge": ridge, "dropout": dropout}])
+    best = model
+    tried = [{"ridge": None, "dropout": None, "ndcg": validation_ndcg(model, validation, config.k)}]
+    for (ridge, dropout), values in zip(choices, solutions, strict=True):
+        fitted = problem.with_residual(model, candidates, values)
+        ndcg = validation_ndcg(fitted, validation, config.k)
+        if ndcg > max(entry["ndcg"] for entry in tried):
+            best = fitted
+        tried.append({"ridge": ridge, "dropout": dropout, "ndcg": ndcg})
+        on_progress("validation", (len(tried) - 1) / len(choices))
+    return replace(best, choices=tried)
 
 
 class _Problem:
     """The quantities of the module's formulas for one X and A."""
 
     def __init__(self, X: sparse.csr_array, model: Model, on_progress: Callable[[str, float], None]):
-        self.X = sparse.csr_array(X, dtype=np.float32)
-        self.X.sum_duplicates()
+        X = trainable_rows(X)
+        if X.shape[0] == 0:
+            raise ResidualError("no user has two interactions or more: there is nothing to fit the sparse part to")
+        parts = (X.data / root_mean_square(X)).astype(np.float32), X.indices.astype(np.int32), X.indptr
+        self.X = sparse.csr_array(parts, X.shape)
         self.n_items = X.shape[1]
-        self.A = torch.from_numpy(model.item_embeddings).to(resolve_device(model.device))
-        self.device = self.A.device
-        weights = np.maximum(1, np.diff(self.X.indptr)) ** -0.5
+        device = resolve_device(model.device)
+        self.device = torch.device("cpu") if device.type == "mps" else device  # which has neither float64 nor sparse
+        self.A = torch.from_numpy(model.item_embeddings).to(self.device)
+        weights = np.diff(self.X.indptr) ** -0.5
         self.weights = (weights / weights.mean()).astype(np.float32)
         self.weighted_T = (self.X.T @ sparse.diags_array(self.weights)).tocsr()  # Xᵀ diag(w)
         self.P_diagonal = np.asarray(self.weighted_T.multiply(self.X.T).sum(axis=1))
@@ -244,6 +258,8 @@ class _Problem:
         grams = torch.zeros(C.numel(), m, device=self.device)
         wanted, order = C.flatten().sort(stable=True)
         n_wanted = int((wanted < self.n_items).sum())
+        if not n_wanted:
+            return grams.view(len(C), m, m)
         items = torch.unique_consecutive(wanted[:n_wanted])
         n_rows, n_pairs = max(1, BUFFER // width), max(1, ROW_BLOCK // m)
         buffer = torch.zeros(min(n_rows, len(items)) * width, device=self.device)
@@ -262,8 +278,8 @@ class _Problem:
 
     def with_residual(self, model: Model, C: torch.Tensor, S: torch.Tensor) -> Model:
         """The model with c and S as a sparse matrix."""
-        rows, values = C.flatten().cpu().numpy(), S.flatten().cpu().numpy()
-        columns = np.repeat(np.arange(self.n_items), C.shape[1])
+        rows, values = C.flatten().cpu().numpy().astype(np.int32), S.flatten().cpu().numpy()
+        columns = np.repeat(np.arange(self.n_items, dtype=np.int32), C.shape[1])
         keep = (rows < self.n_items) & (values != 0)
         shape = (self.n_items, self.n_items)
         residual = sparse.csr_array((values[keep], (rows[keep], columns[keep])), shape)
@@ -275,11 +291,15 @@ def _solve_each(grams: torch.Tensor, R: torch.Tensor) -> torch.Tensor:
 
     Batched on a GPU; on a CPU one by one, since torch's batch takes twice the time of LAPACK alone there.
     """
+    too_small = ResidualError("a ridge is too small to solve for the sparse part in float32; try ten times as much")
     if grams.device.type != "cpu":
-        return torch.cholesky_solve(R[..., None], torch.linalg.cholesky(grams))[..., 0]
+        factors, errors = torch.linalg.cholesky_ex(grams)
+        if errors.any():
+            raise too_small
+        return torch.cholesky_solve(R[..., None], factors)[..., 0]
     solved = np.empty(R.shape, dtype=np.float32)
     for place, (gram, right) in enumerate(zip(grams.numpy(), R.numpy(), strict=True)):
         _, solved[place], error = sposv(gram.T, right, lower=1)
         if error:
-            raise ResidualError("a ridge is too small to solve for the residual in float32; try ten times as much")
+            raise too_small
     return torch.from_numpy(solved)

@@ -11,6 +11,14 @@ from torch.nn.functional import embedding_bag
 USER_BLOCK = 16_384  # user vectors held at a time
 
 
+def trainable_rows(X: sparse.csr_array) -> sparse.csr_array:
+    """The rows with at least two interactions, of a copy without stored zeros or repeated pairs."""
+    X = sparse.csr_array(X, copy=True)
+    X.sum_duplicates()
+    X.eliminate_zeros()
+    return X[np.diff(X.indptr) >= 2]
+
+
 def user_blocks(X: sparse.csr_array, table: torch.Tensor) -> Iterator[tuple[slice, sparse.csr_array, torch.Tensor]]:
     """Blocks of rows of X (users, items): which, themselves, and their products with the table (items, r)."""
     for first in range(0, X.shape[0], USER_BLOCK):
@@ -53,3 +61,8 @@ def csr_tensor(matrix: sparse.csr_array) -> torch.Tensor:
         warnings.simplefilter("ignore", UserWarning)
         parts = (torch.from_numpy(part) for part in (indptr, indices, matrix.data))
         return torch.sparse_csr_tensor(*parts, matrix.shape, check_invariants=False)
+
+
+def root_mean_square(matrix: sparse.csr_array) -> float:
+    """Of the stored values."""
+    return float(np.sqrt(np.mean(np.square(matrix.data, dtype=np.float64))))

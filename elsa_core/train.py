@@ -15,6 +15,7 @@ from elsa_core.closed_form import cosine_loss
 from elsa_core.device import resolve_device
 from elsa_core.evaluate import validation_ndcg
 from elsa_core.model import Model
+from elsa_core.sparse_product import trainable_rows
 from elsa_core.start import spectral_start, unit_rows, warm_start
 
 # Adam moves an element of W by about lr, so this size of W's elements makes lr mean the same with 10 factors and with
@@ -88,7 +89,7 @@ def fit(
 
     Raises TrainingError for data or settings that cannot be trained on, and when the loss explodes.
     """
-    X = _trainable_rows(X)
+    X = trainable_rows(X)
     _check(X, config, validation, epochs, earlier)
     training = _Training(X, config, validation, earlier)
     key = "" if checkpoint is None else fingerprint([X, *(validation or ())], training.W, config, epochs)
@@ -197,14 +198,6 @@ class _Training:
         self.W.grad = grad.addcmul_(along, A, value=-1).div_(lengths)
         self.optimizer.step()
         return loss
-
-
-def _trainable_rows(X: sparse.csr_array) -> sparse.csr_array:
-    """The rows with at least two interactions, of a copy without stored zeros or repeated pairs."""
-    X = sparse.csr_array(X, copy=True)
-    X.sum_duplicates()
-    X.eliminate_zeros()
-    return X[np.diff(X.indptr) >= 2]
 
 
 def _rows_of_length_one(X: sparse.csr_array) -> sparse.csr_array:

@@ -169,10 +169,13 @@ def _fit_elsa(
 def _fit_ease(
     config: Config, X: "csr_array", validation: "Validation | None", ridge: tuple[float, ...]
 ) -> "Ease":
-    from elsa_core import fit_ease
+    from elsa_core import EaseError, fit_ease
 
     k, device = max(config.evaluation.cutoffs), config.policy_configs.policy.device
-    return fit_ease(X, ridge, validation, k=k, device=device, on_progress=_log_share())
+    try:
+        return fit_ease(X, ridge, validation, k=k, device=device, on_progress=_log_share())
+    except EaseError as error:
+        raise InputError(f"policy_configs: {error}") from None
 
 
 def _log_epoch(epoch: "Epoch") -> None:

@@ -11,7 +11,7 @@ from scipy import sparse
 import elsa_core.linear
 import elsa_core.residual
 import elsa_core.sparse_product
-from elsa_core import Model, ResidualConfig, fit, fit_residual, load
+from elsa_core import Model, ResidualConfig, ResidualError, fit, fit_residual, load
 from elsa_core.residual import _Problem, no_progress
 from tests.test_training import LargestTensor, config, random_interactions, validation_users
 
@@ -64,6 +64,7 @@ def test_c_is_the_least_squares_scale_of_the_low_rank_part(X: sparse.csr_array, 
 
 def test_each_column_solves_its_ridge_regression_on_its_candidates(X: sparse.csr_array, model: Model) -> None:
     x, w = X.toarray().astype(np.float64), user_weights(X)
+    x /= np.sqrt(np.mean(x[x > 0] ** 2))
     A = model.item_embeddings.astype(np.float64)
     P = x.T @ (w[:, None] * x)
     penalty = 0.5 + 0.2 / 0.8 * np.diag(P)
@@ -121,6 +122,46 @@ def test_no_array_is_items_by_items(kept: int, monkeypatch: pytest.MonkeyPatch) 
     assert largest.numel <= 120_000 < n_items**2 / 15
 
 
+def test_items_without_partners_may_fill_a_block(
+    X: sparse.csr_array, alone: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dense = X.toarray()
+    dense[:, [4, 29]] = 0
+    monkeypatch.setattr(elsa_core.residual, "GRAM_BLOCK", 36)  # one column at a time
+    S = fit_residual(sparse.csr_array(dense), alone, one_choice).residual.toarray()
+    assert not S[:, [4, 29]].any() and S.any(axis=0).sum() == 28
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_the_scale_of_the_weights_does_not_matter(
+    X: sparse.csr_array, alone: Model, model: Model, scale: float
+) -> None:
+    scaled = fit_residual(X * np.float32(scale), alone, one_choice)
+    assert scaled.scale == pytest.approx(model.scale, rel=1e-4)
+    np.testing.assert_allclose(scaled.residual.toarray(), model.residual.toarray(), atol=1e-4)
+
+
+def test_users_without_two_items_do_not_count_and_the_callers_matrix_stays_as_it_is(
+    X: sparse.csr_array, alone: Model, model: Model
+) -> None:
+    more = np.vstack([X.toarray(), np.zeros((100, 30)), np.tile(np.eye(30)[7] * 2, (500, 1))]).astype(np.float32)
+    more = sparse.csr_array(more)
+    before = more.copy()
+    again = fit_residual(more, alone, one_choice)
+    assert again.scale == pytest.approx(model.scale, rel=1e-5)
+    np.testing.assert_allclose(again.residual.toarray(), model.residual.toarray(), atol=1e-5)
+    for part in ("data", "indices", "indptr"):
+        np.testing.assert_array_equal(getattr(more, part), getattr(before, part))
+    with pytest.raises(ResidualError, match="no user has two interactions"):
+        fit_residual(sparse.csr_array(np.eye(30, dtype=np.float32)), alone, one_choice)
+
+
+def test_without_factors_the_lists_come_from_the_sparse_part(X: sparse.csr_array) -> None:
+    model = fit_residual(X, Model(np.zeros((30, 0), np.float32), [], 0), one_choice)
+    items, _ = model.recommend(X[:5], 5)
+    assert (items >= 0).all()
+
+
 def test_validation_chooses_and_says_by_how_much(X: sparse.csr_array, alone: Model) -> None:
     tried = ResidualConfig(neighbors=6, ridge=(0.5, 1e6), dropout=(0.2, 0.5), k=5)
     model = fit_residual(X, alone, tried, validation_users())
@@ -147,7 +188,7 @@ def test_it_is_left_out_where_validation_says_that_it_does_not_help(
 def test_lists_and_neighbours_come_from_the_whole_of_B(
     X: sparse.csr_array, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(elsa_core.linear, "ROWS", 64)
+    monkeypatch.setattr(elsa_core.linear, "BLOCK_SCORES", 64 * 30)
     B, x = dense_B(model), X.toarray()
     expected = x @ B
     everything, scores = model.recommend(X, 30, exclude_seen=False)

@@ -1,10 +1,14 @@
--- every item that is recommended or is a neighbour is in the catalogue, and has a row in items
+-- every item that is recommended, is a neighbour or has a weight is in the catalogue, and has a row in items
 with used as (
     select item_id from user_topk
     union
     select item_id from item_neighbors
     union
     select neighbor_item_id from item_neighbors
+    union
+    select item_id from item_residuals
+    union
+    select neighbor_item_id from item_residuals
     union
     select item_id from popular_items
 )
