@@ -1,8 +1,7 @@
 """Gowalla by LightGCN's protocol: all users, recall@20 = hits / |test|, nDCG@20, seconds, peak memory.
 
-ELSA's every hyper-parameter is chosen on a split of the training file; the model then trains on all of it with them, and the
-test file is looked at once. Beside it EASE, fitted in two items × items matrices, on the same machine,
-with one ridge.
+Every hyper-parameter of ELSA is chosen on a split of the training file; the model then trains on all of it with them,
+and the test file is looked at once. Beside it EASE with one ridge, in two items × items matrices.
 `python benchmarks/gowalla.py [quick]`; quick leaves EASE out (a quarter of an hour).
 """
 
