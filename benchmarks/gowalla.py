@@ -93,7 +93,7 @@ def ease(train: sparse.csr_array, chosen: dict) -> Lists:
     del gram
     inverse = torch.cholesky_inverse(factor)
     del factor
-    B = inverse.div_(-inverse.diagonal().clone()).fill_diagonal_(0).numpy()
+    B = inverse.div_(-inverse.diagonal().clone()).fill_diagonal_(0).contiguous().numpy()
 
     def recommend(X: sparse.csr_array) -> np.ndarray:
         items = np.empty((X.shape[0], K), dtype=np.int64)
