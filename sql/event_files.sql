@@ -1,6 +1,6 @@
 -- the ledger of source files; grain of event_files: one row per ingested file
 -- n_read: its rows; those that are not in rejected_events are in event_rows
--- is_valid: the night that read it found all expectations to hold
+-- is_valid: whether the events held what is expected of them with this file among them; null until that was checked
 create sequence if not exists event_file_ids;
 
 create table if not exists event_files (
@@ -10,7 +10,7 @@ create table if not exists event_files (
     digest varchar not null,
     n_read bigint not null,
     run_id varchar not null,
-    is_valid boolean not null default false
+    is_valid boolean
 );
 
 -- grain: one row per row that cannot be used; row_number counts from 1 behind the header (a malformed row has that of

@@ -1,7 +1,6 @@
 -- grain: one row; n_read = n_events + n_repeated + n_rejected
-select e.n_events, a.n_accepted - e.n_events as n_repeated, r.n_rejected, f.n_read, f.n_files, f.digests
-from (select count(*) as n_events from events) as e
-cross join (select count(*) as n_accepted from event_rows) as a
+select e.n_events, e.n_deliveries - e.n_events as n_repeated, r.n_rejected, f.n_read, f.n_files, f.digests
+from (select count(*) as n_events, cast(coalesce(sum(n_deliveries), 0) as bigint) as n_deliveries from events) as e
 cross join (select count(*) as n_rejected from rejected_events) as r
 cross join (
     select

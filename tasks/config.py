@@ -95,8 +95,9 @@ class Quarantine(Section):
         except ValueError:
             raise ValueError(f"earliest is {self.earliest!r}, which is no ISO date or time") from None
         for reason in self.conditions:
-            if ";" in reason or not reason.strip():
-                raise ValueError(f"conditions: the reason {reason!r} must be words without a semicolon")
+            if ";" in reason or not reason.strip() or reason.startswith("malformed"):
+                raise ValueError(f"conditions: the reason {reason!r} must be words without a semicolon, and not begin "
+                                 "with 'malformed', which marks lines that are no rows")
         return self
 
 

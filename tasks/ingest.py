@@ -1,12 +1,13 @@
 """Source files into warehouse/events.duckdb: what is new or changed, all or nothing, and nothing lost."""
 
 import hashlib
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
 
-from tasks.config import Config, Source
+from tasks.config import Source
 from tasks.errors import InputError, ValidationFailed
 from tasks.source_files import (
     INTEGERS,
@@ -44,7 +45,7 @@ def ingest(run: Run) -> Events:
     with connect(run.events, run.config) as connection:
         _make_ledger(connection)
         connection.execute("begin")
-        has_forgotten = _forget_unvalidated(connection)
+        has_forgotten = _forget_refused(connection)
         new = _new_files(connection, files)
         _load_all(connection, run, new)
         if not first_row(connection, "select count(*) from event_files where n_read > 0")[0]:
@@ -53,8 +54,12 @@ def ingest(run: Run) -> Events:
             connection.execute(sql("events"))
         n_items = _load_items(connection, source)
         handle = _count(connection, new)
+        n_new, n_new_rejected = first_row(connection, sql("rejected_of_run"), {"run_id": run.run_id})
+        is_refused = n_new_rejected > run.config.quarantine.max_share * n_new
+        if is_refused:
+            connection.execute("update event_files set is_valid = false where run_id = $id", {"id": run.run_id})
+        tonight = dict(connection.execute(sql("rejected_reasons"), {"run_id": run.run_id}).fetchall())
         connection.execute("commit")
-        n_new, n_new_rejected = _count_of(connection, run)
     log = get_run_logger()
     log.info(f"{handle.n_events:,} events, after {n_new:,} rows of {len(new)} new or changed files; "
              f"metadata for {n_items:,} items")  # fmt: skip
@@ -62,10 +67,15 @@ def ingest(run: Run) -> Events:
         log.info(f"the events include those of {handle.n_files - len(files)} files of earlier nights")
     if handle.n_repeated:
         log.info(f"{handle.n_repeated:,} repeated deliveries of an event count once")
-    if handle.n_rejected:
-        log.warning(f"{handle.n_rejected:,} rows were set aside ({_in_words(handle.reasons)}); see: elsa rejected")
+    if n_new_rejected:
+        log.warning(f"{n_new_rejected:,} rows were set aside ({_in_words(tonight)}); see: elsa rejected")
     run.record("ingest", handle)
-    _refuse_too_many(run.config, n_new, n_new_rejected, handle.reasons)
+    if is_refused:
+        raise ValidationFailed(
+            f"{n_new_rejected:,} of {n_new:,} rows read tonight cannot be used ({_in_words(tonight)}), more than "
+            f"quarantine.max_share={run.config.quarantine.max_share} allows; nothing was trained or published. "
+            "Look at them with: elsa rejected"
+        )
     return handle
 
 
@@ -80,8 +90,11 @@ def _make_ledger(connection: "DuckDBPyConnection") -> None:
         connection.execute(sql(name))
 
 
-def _forget_unvalidated(connection: "DuckDBPyConnection") -> bool:
-    """Takes out the files of nights that validation stopped, if any; they are read anew if they are still named."""
+def _forget_refused(connection: "DuckDBPyConnection") -> bool:
+    """Takes out the files that were refused, if any; they are read anew if they are still named.
+
+    Files that nobody has judged yet, of a night that died or of `elsa ingest`, stay.
+    """
     forgotten = "(select file_id from event_files where not is_valid)"
     if not connection.execute(forgotten).fetchall():
         return False
@@ -128,7 +141,8 @@ def _load(connection: "DuckDBPyConnection", run: Run, file: SourceFile, types: d
     relation = open_events(connection, source, file)
     _check_conditions(connection, quarantine.conditions)
     _define_to_utc(connection, relation, source)
-    limits = quarantine.model_dump(include={"earliest", "min_value", "max_value"})
+    limits = quarantine.model_dump(include={"min_value", "max_value"})
+    limits["earliest"] = datetime.fromisoformat(quarantine.earliest).isoformat()
     with readable(file.name):
         query = mapped(relation, source, types, quarantine)
         connection.execute(f"create or replace temp view source_rows as {query}")
@@ -187,23 +201,9 @@ def _count(connection: "DuckDBPyConnection", new: list[SourceFile]) -> Events:
             f"of {n_read:,} rows that were read, {n_events:,} are accepted, {n_repeated:,} repeated and "
             f"{n_rejected:,} rejected: not all of them"
         )
-    reasons = dict(connection.execute(sql("rejected_reasons")).fetchall())
+    reasons = dict(connection.execute(sql("rejected_reasons"), {"run_id": None}).fetchall())
     digest = hashlib.sha256(digests.encode()).hexdigest()
     return Events(n_events, n_read, n_repeated, n_rejected, reasons, len(new), n_files, digest)
-
-
-def _count_of(connection: "DuckDBPyConnection", run: Run) -> tuple[int, int]:
-    """How many rows this run has read, and how many of them it has set aside."""
-    return first_row(connection, sql("rejected_of_run"), {"run_id": run.run_id})
-
-
-def _refuse_too_many(config: Config, n_read: int, n_rejected: int, reasons: dict[str, int]) -> None:
-    limit = config.quarantine.max_share
-    if n_rejected > limit * n_read:
-        raise ValidationFailed(
-            f"{n_rejected:,} of {n_read:,} rows read tonight cannot be used ({_in_words(reasons)}), more than "
-            f"quarantine.max_share={limit} allows; nothing was trained or published. Look at them with: elsa rejected"
-        )
 
 
 def _in_words(reasons: dict[str, int]) -> str:

@@ -43,9 +43,12 @@ def similar(config: Config, item_id: str, k: int) -> str:
 def rejected(config: Config, n: int) -> str:
     """How many rows of which file were set aside for which reason, and the first n of them, as text."""
     path = Path(config.warehouse).absolute() / "events.duckdb"
+    nothing = InputError(f"{config.warehouse} holds no events yet; take some in with: elsa ingest --config FILE")
     if not path.exists():
-        raise InputError(f"{config.warehouse} holds no events yet; take some in with: elsa ingest --config FILE")
+        raise nothing
     with connect(path, config, read_only=True) as connection:
+        if not first_row(connection, "select count(*) from duckdb_tables() where table_name = 'rejected_events'")[0]:
+            raise nothing
         counts = connection.sql(sql("queries/rejected_by_file"))
         if not counts.fetchall():
             return "no row was set aside"

@@ -180,6 +180,8 @@ def _clean(column: str, kind: str, ids: Ids) -> str:
     if kind in INTEGERS:
         return _name(column)
     text = f"cast({_name(column)} as varchar)"
+    if kind in FRACTIONS:
+        text = f"if(isfinite({_name(column)}), {text}, null)"
     if ids.trim:
         text = f"trim({text})"
     if ids.lowercase:
@@ -255,6 +257,6 @@ def _common_type(types: list[str]) -> str:
     known = {kind for kind in types if kind != '"NULL"'}
     if not known or "VARCHAR" in known:
         return "VARCHAR"
-    if len(known) == 1:
-        return known.pop()
-    return "HUGEINT" if known & {"UBIGINT", "HUGEINT"} else "BIGINT"
+    if "HUGEINT" in known or ("UBIGINT" in known and len(known) > 1):
+        return "VARCHAR"  # Parquet holds no integers beyond 64 bits
+    return known.pop() if len(known) == 1 else "BIGINT"

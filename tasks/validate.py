@@ -9,7 +9,7 @@ from prefect import get_run_logger, task
 from tasks.config import Config
 from tasks.errors import InputError, ValidationFailed
 from tasks.stages import Validated
-from tasks.warehouse import Run, connect, sql
+from tasks.warehouse import Run, connect, first_row, sql
 
 if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
@@ -32,24 +32,38 @@ def validate(run: Run) -> Validated:
     """Checks every rule, saves the results, and raises ValidationFailed with examples if one does not hold."""
     import polars as pl
 
-    if not run.events.exists():
-        raise InputError(f"{run.config.warehouse} holds no events yet; take some in with: elsa ingest --config FILE")
+    _refuse_without_events(run)
     rules = _rules(run.config)
     results = {result.expectation_config.meta["rule"]: result for result in _run(run, rules)}
     rows = [_describe(run, rule, results[rule.name]) for rule in rules]
     pl.DataFrame(rows, infer_schema_length=None).write_parquet(run.folder / "validation.parquet")
     failed = [f"{row['rule']}: {row['observed']}" for row in rows if not row["passed"]]
+    with connect(run.events, run.config) as connection:
+        connection.execute("update event_files set is_valid = $held where is_valid is null", {"held": not failed})
     if failed:
         raise ValidationFailed(
             f"{len(failed)} of {len(rows)} expectations about the events do not hold; nothing was "
             "trained or published:\n  " + "\n  ".join(failed)
         )
-    with connect(run.events, run.config) as connection:
-        connection.execute("update event_files set is_valid = true")
     get_run_logger().info("all %s expectations hold", len(rows))
     handle = Validated("validation.parquet", len(rows))
     run.record("validate", handle)
     return handle
+
+
+def _refuse_without_events(run: Run) -> None:
+    n_refused = None
+    if run.events.exists():
+        with connect(run.events, run.config, read_only=True) as connection:
+            if first_row(connection, "select count(*) from duckdb_tables() where table_name = 'events'")[0]:
+                n_refused = first_row(connection, "select count(*) from event_files where not is_valid")[0]
+    if n_refused is None:
+        raise InputError(f"{run.config.warehouse} holds no events yet; take some in with: elsa ingest --config FILE")
+    if n_refused:
+        raise ValidationFailed(
+            f"{n_refused} files were refused when they were taken in or checked last; correct them or the "
+            "configuration, and take them in again with: elsa ingest --config FILE"
+        )
 
 
 def _rules(config: Config) -> list[Rule]:

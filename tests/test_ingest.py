@@ -13,6 +13,7 @@ import pytest
 from tasks.errors import InputError, ValidationFailed
 from tasks.ingest import ingest
 from tasks.stages import Events
+from tasks.validate import validate
 from tasks.warehouse import open_run
 from tests.conftest import config
 
@@ -110,10 +111,28 @@ def test_files_that_did_not_pass_validation_are_forgotten_when_they_are_replaced
     WRITERS["a.csv"](Path("a.csv"))
     take_in("a.csv")
     WRITERS["a.jsonl"](Path("bad.jsonl"))
-    with open_run(config(source={"events": ["a.csv", "bad.jsonl"], "columns": COLUMNS, "items": None})) as run:
-        assert ingest.fn(run).n_read == 6
+    refused_by_validation({"events": ["a.csv", "bad.jsonl"], "columns": COLUMNS, "items": None})
+    assert stored("select count(*) from event_files") == [(2,)], "there to be looked at"
     assert take_in("a.csv").n_read == 3
     assert stored() == EXPECTED
+
+
+def refused_by_validation(source: dict) -> None:
+    refused = config(source=source, interactions={"min_value": None}, validation={"min_events": 1000})
+    with open_run(refused) as run:
+        ingest.fn(run)
+        with pytest.raises(ValidationFailed, match="at least 1,000 events: there are"):
+            validate.fn(run)
+
+
+def test_files_that_nobody_has_judged_yet_stay(world: Path) -> None:
+    WRITERS["a.csv"](Path("a.csv"))
+    Path("b.csv").write_text(ROWS.head(1).with_columns(user=pl.lit(77)).write_csv())
+    for name in ("a.csv", "b.csv"):
+        with open_run(config(source={"events": name, "columns": COLUMNS, "items": None})) as run:
+            ingest.fn(run)
+    assert stored("select count(*), count(is_valid) from event_files") == [(2, 0)]
+    assert stored("select count(*) from events") == [(4,)]
 
 
 def test_a_file_is_the_same_however_its_path_is_spelled(world: Path) -> None:
@@ -235,9 +254,7 @@ def test_a_time_that_is_no_number_is_counted(world: Path) -> None:
 def test_id_types_of_forgotten_files_are_forgotten(world: Path) -> None:
     Path("wrong.csv").write_text("user,movie\nanna,1\n")
     columns = {"user_id": "user", "item_id": "movie"}
-    source = {"events": "wrong.csv", "columns": columns, "items": None}
-    with open_run(config(source=source, interactions={"min_value": None})) as run:
-        ingest.fn(run)
+    refused_by_validation({"events": "wrong.csv", "columns": columns, "items": None})
     Path("right.csv").write_text("user,movie\n1,1\n")
     take_in("right.csv", columns)
     assert stored("select user_id from events") == [(1,)]
