@@ -105,26 +105,39 @@ class Validation(Section):
     min_events: int = key(1, "Fewer events than this stop the night.", unit="events", ge=1)
 
 
+EventValues = dict[str, float] | list[str] | None
+
+
+def check_event_values(event_values: EventValues) -> None:
+    if event_values is not None and not event_values:
+        raise ValueError("event_values is empty, so no event would count: name a type or leave the key out")
+    for name, weight in event_weights(event_values).items():
+        if not 1e-6 <= weight <= 1e6:
+            raise ValueError(f"event_values.{name} is {weight}: a weight must lie between 1e-6 and 1e6; leave a type that does not count out")
+
+
+def event_weights(event_values: EventValues) -> dict[str, float]:
+    """Event types that count and their weights; empty where every type counts."""
+    if isinstance(event_values, list):
+        return dict.fromkeys(event_values, 1.0)
+    return event_values or {}
+
+
 class Interactions(Section):
     min_value: float | None = key(None, "An event counts as positive feedback from this value on; without it, every value counts.", unit="value")
-    event_values: dict[str, float] | list[str] | None = key(None, "Event types that count, as a list or with a weight each; without it, every type counts with weight 1.", unit="weight")
+    event_values: EventValues = key(None, "Event types that count, as a list or with a weight each; without it, every type counts with weight 1.", unit="weight")
+    half_life_days: float | None = key(None, "An event's weight halves with every so many days between it and the newest event; without it, age does not count.", unit="days", gt=0)
+    binarize: bool = key(False, "Every pair of a user and an item that counts has the weight 1.", unit="switch")
+    max_user_interactions: int | None = key(None, "Of a user with more items than this, such as a bot, only the latest count.", unit="items", ge=1)
     min_user_interactions: int = key(1, "Users with fewer items than this get popular items.", unit="items", ge=1)
     min_item_interactions: int = key(1, "Items with fewer users than this are not recommended.", unit="users", ge=1)
 
     @model_validator(mode="after")
     def check_weights(self) -> Self:
-        if self.event_values is not None and not self.event_values:
-            raise ValueError("event_values is empty, so no event would count: name a type or leave the key out")
-        for name, weight in self.event_weights().items():
-            if not 1e-6 <= weight <= 1e6:
-                raise ValueError(f"event_values.{name} is {weight}: a weight must lie between 1e-6 and 1e6; leave a type that does not count out")
+        check_event_values(self.event_values)
+        if self.binarize and self.half_life_days is not None:
+            raise ValueError("binarize and half_life_days are given: with equal weights age cannot count, so keep one of them")
         return self
-
-    def event_weights(self) -> dict[str, float]:
-        """Event types that count and their weights; empty where every type counts."""
-        if isinstance(self.event_values, list):
-            return dict.fromkeys(self.event_values, 1.0)
-        return self.event_values or {}
 
 
 class Holdout(Section):
@@ -142,6 +155,7 @@ class Holdout(Section):
 
 class Policy(Section):
     policy_type: Literal["elsa", "ease"] = key("elsa", "The algorithm: ELSA, a scalable linear shallow autoencoder, with a learned sparse part; or EASE, its full-rank relative for small catalogues, which has no vectors and so is a scoring policy only.", unit="name")
+    event_values: EventValues = key(None, "The same as interactions.event_values, for configurations that have it here; give it in one place.", unit="weight")
     batch_size: int = key(512, "Samples per training batch.", unit="users", ge=1)
     n_epochs: int = key(20, "Passes over the users; the learning rate falls to 0 over them.", unit="epochs", ge=1)
     lr: float = key(0.1, "Learning rate of the first step; it falls to 0 over n_epochs.", unit="step size", gt=0, le=10)
@@ -158,6 +172,7 @@ class Policy(Section):
 
     @model_validator(mode="after")
     def check_penalties(self) -> Self:
+        check_event_values(self.event_values)
         for name in ("residual_ridge", "ease_ridge"):
             if min(getattr(self, name)) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: each value must lie above 0")
@@ -167,7 +182,7 @@ class Policy(Section):
 
     @model_validator(mode="after")
     def refuse_what_ease_does_not_use(self) -> Self:
-        used = {"policy_type", "device", "warm_start", "ease_ridge", "ease_max_items"}
+        used = {"policy_type", "event_values", "device", "warm_start", "ease_ridge", "ease_max_items"}
         if self.policy_type == "ease":
             for name, field in Policy.model_fields.items():
                 if name not in used and getattr(self, name) != field.get_default(call_default_factory=True):
@@ -248,10 +263,23 @@ class Config(Section):
                 raise ValueError(f"gate.minimums.{metric} is not measured; with these cutoffs there are: {', '.join(allowed)}")
         return self
 
+    @property
+    def event_weights(self) -> dict[str, float]:
+        """Event types that count and their weights, wherever they are configured; empty where every type counts."""
+        return event_weights(self.interactions.event_values or self.policy_configs.policy.event_values)
+
+    @model_validator(mode="after")
+    def find_event_values_in_one_place(self) -> Self:
+        if None not in (self.interactions.event_values, self.policy_configs.policy.event_values):
+            raise ValueError("event_values is given in interactions and in policy_configs: keep one of them")
+        return self
+
     @model_validator(mode="after")
     def check_columns(self) -> Self:
         columns = self.source.columns
         for path, value, column in [
+            ("policy_configs: event_values", self.policy_configs.policy.event_values, "event_type"),
+            ("interactions.half_life_days", self.interactions.half_life_days, "timestamp"),
             ("interactions.min_value", self.interactions.min_value, "value"),
             ("quarantine.min_value", self.quarantine.min_value, "value"),
             ("quarantine.max_value", self.quarantine.max_value, "value"),

@@ -11,12 +11,14 @@ from tasks.warehouse import Run, attach_events, connect, digest_of_file, first_r
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+MAX_HALF_LIVES = 20  # an older event counts as one of this age, a millionth, so that it still counts
+
 
 @task
 def build_interactions(run: Run) -> Interactions:
     """Writes interactions.parquet, sorted by user and item. Raises InputError if nothing is left that counts."""
     rules = run.config.interactions
-    weights = rules.event_weights()
+    weights = run.config.event_weights
     path = run.folder / "interactions.parquet"
     with connect(":memory:", run.config) as connection:
         attach_events(connection, run)
@@ -26,9 +28,13 @@ def build_interactions(run: Run) -> Interactions:
                 "min_value": rules.min_value,
                 "event_types": list(weights),
                 "event_weights": list(weights.values()),
+                "half_life_days": rules.half_life_days,
+                "max_half_lives": MAX_HALF_LIVES,
+                "binarize": rules.binarize,
             },
         )
         _warn_of_unknown_types(connection, list(weights))
+        n_capped = _cap_users(connection, rules.max_user_interactions)
         n_before = first_row(connection, sql("interaction_counts"))[1]
         support = {"min_users": rules.min_item_interactions, "min_items": rules.min_user_interactions}
         while first_row(connection, sql("drop_rare"), support)[0]:
@@ -49,9 +55,20 @@ def build_interactions(run: Run) -> Interactions:
         f"{n_items:,}",
         f"{n_pairs - n_counting:,}",
     )
-    handle = Interactions(path.name, n_users, n_items, n_counting, digest_of_file(path))
+    handle = Interactions(path.name, n_users, n_items, n_counting, n_capped, digest_of_file(path))
     run.record("interactions", handle)
     return handle
+
+
+def _cap_users(connection: "DuckDBPyConnection", most: int | None) -> int:
+    """Lets only the latest of a user's pairs count, if there is a limit, and returns how many users it hits."""
+    if most is None:
+        return 0
+    n_capped = first_row(connection, sql("users_above_cap"), {"most": most})[0]
+    if n_capped:
+        connection.execute(sql("cap_users"), {"most": most})
+        get_run_logger().warning(f"{n_capped:,} users have more than {most:,} items; their latest ones count")
+    return n_capped
 
 
 def _warn_of_unknown_types(connection: "DuckDBPyConnection", types: list[str]) -> None:

@@ -34,12 +34,16 @@ class Validated:
 
 @dataclass(frozen=True)
 class Interactions:
-    """interactions.parquet: one row per (user, item), weight 0 where the user saw the item but it does not count."""
+    """interactions.parquet: one row per (user, item), weight 0 where the user saw the item but it does not count.
+
+    n_capped_users  users with more items than interactions.max_user_interactions, of which only the latest count
+    """
 
     path: str
     n_users: int
     n_items: int
     n_counting: int
+    n_capped_users: int
     digest: str
 
 

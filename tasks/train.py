@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     Validation = tuple[csr_array, csr_array]
 
 SECONDS_BETWEEN_MESSAGES = 5
-NOT_OF_TRAINING = {"policy_type", "warm_start", "residual_neighbors", "residual_ridge", "residual_dropout",
-                   "ease_ridge", "ease_max_items"}  # fmt: skip
+NOT_OF_TRAINING = {"policy_type", "event_values", "warm_start", "residual_neighbors", "residual_ridge",
+                   "residual_dropout", "ease_ridge", "ease_max_items"}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,10 @@ def test_two_policy_sections_must_be_equal(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("interactions: {half_life_days: 30}", "half_life_days needs a column to look at: set source.columns.time"),
+        ("interactions: {binarize: true, half_life_days: 9}", "with equal weights age cannot count"),
+        ("policy_configs: {scoring_policy: {event_values: []}}", "scoring_policy: event_values is empty"),
+        ("policy_configs: {scoring_policy: {event_values: [buy]}}", "set source.columns.event_type"),
         ("warhouse: here", "warhouse: unknown key; did you mean 'warehouse'\\?"),
         (
             "source: {columns: {usr: a}}",
@@ -93,14 +97,22 @@ def test_numbers_may_be_written_as_in_yaml_1_2(tmp_path: Path) -> None:
     assert read("policy_configs: {scoring_policy: {lr: 1e-3}}", tmp_path).policy_configs.policy.lr == 1e-3
 
 
-def test_event_values_may_be_a_list_or_weights() -> None:
-    weights = [
-        Config.model_validate({
-            "source": {"columns": {"event_type": "kind"}}, "interactions": {"event_values": given},
-        }).interactions.event_weights()
-        for given in (["buy"], {"buy": 3.0, "view": 1})
-    ]  # fmt: skip
-    assert weights == [{"buy": 1.0}, {"buy": 3.0, "view": 1.0}]
+@pytest.mark.parametrize("where", ["interactions", "embedding_policy", "scoring_policy"])
+@pytest.mark.parametrize(("given", "weights"), [
+    ("[buy]", {"buy": 1.0}), ("{buy: 3.0, view: 1}", {"buy": 3.0, "view": 1.0}),
+])  # fmt: skip
+def test_event_values_may_be_a_list_or_weights_here_or_in_the_policy(
+    where: str, given: str, weights: dict, tmp_path: Path
+) -> None:
+    section = f"{where}: {{event_values: {given}}}"
+    text = section if where == "interactions" else f"policy_configs: {{{section}}}"
+    assert read(f"source: {{columns: {{event_type: kind}}}}\n{text}\n", tmp_path).event_weights == weights
+
+
+def test_event_values_are_given_in_one_place(tmp_path: Path) -> None:
+    text = "source: {columns: {event_type: kind}}\ninteractions: {event_values: [buy]}\n"
+    with pytest.raises(InputError, match="event_values is given in interactions and in policy_configs"):
+        read(text + "policy_configs: {scoring_policy: {event_values: [buy]}}", tmp_path)
 
 
 def test_every_key_has_a_default_a_unit_a_range_and_a_sentence() -> None:

@@ -50,6 +50,42 @@ def test_the_strongest_event_of_a_pair_decides(world: Path) -> None:
     assert interactions_of(rows, event_values=["buy"]) == [(1, "a", 1.0), (1, "b", 0.0), (2, "a", 0.0)]
 
 
+DAY = 86_400
+
+
+def test_weights_halve_with_age_beside_the_newest_event_and_the_freshest_event_of_a_pair_can_win(world: Path) -> None:
+    rows = [(1, "a", 0, None, "buy"), (1, "b", 10 * DAY, None, "buy"), (1, "c", 0, None, "view"),
+            (1, "c", 10 * DAY, None, "view"), (2, "a", 20 * DAY, None, "buy"), (2, "d", 5, None, "no")]  # fmt: skip
+    found = interactions_of(rows, event_values={"view": 1.0, "buy": 4.0}, half_life_days=10)
+    assert found == [(1, "a", 1.0), (1, "b", 2.0), (1, "c", 0.5), (2, "a", 4.0), (2, "d", 0.0)]
+
+
+def test_however_old_an_event_it_still_counts(world: Path) -> None:
+    rows = [(1, "a", -1_500_000_000, None, None), (1, "b", 0, None, None)]
+    assert interactions_of(rows, half_life_days=0.01) == [(1, "a", 2.0**-20), (1, "b", 1.0)]
+
+
+def test_binarized_weights_are_one_or_zero(world: Path) -> None:
+    rows = [(1, "a", 1, None, "view"), (1, "b", 1, None, "buy"), (1, "c", 1, None, "share")]
+    found = interactions_of(rows, event_values={"view": 0.5, "buy": 3.0}, binarize=True)
+    assert found == [(1, "a", 1.0), (1, "b", 1.0), (1, "c", 0.0)]
+
+
+def test_of_a_user_with_too_many_items_the_latest_count(world: Path) -> None:
+    rows = [(1, "a", 9, None, None), (1, "b", 2, None, None), (1, "c", 3, None, None), (1, "b", 8, None, None),
+            (2, "c", 1, None, None), (2, "a", 1, None, None)]  # fmt: skip
+    expected = [(1, "a", 1.0), (1, "b", 1.0), (1, "c", 0.0), (2, "a", 1.0), (2, "c", 1.0)]
+    assert interactions_of(rows, max_user_interactions=2) == expected
+    assert interactions_of(rows, max_user_interactions=1)[-2:] == [(2, "a", 1.0), (2, "c", 0.0)], "equal: by item"
+
+
+@pytest.mark.parametrize(("cap", "n_capped"), [(None, 0), (2, 238), (9, 238), (10, 0)])
+def test_users_that_the_cap_hits_are_counted(cap: int | None, n_capped: int, world: Path) -> None:
+    with open_run(config(interactions={"max_user_interactions": cap})) as run:
+        ingest.fn(run)
+        assert build_interactions.fn(run).n_capped_users == n_capped
+
+
 def test_minimum_supports_hold_at_once(world: Path) -> None:
     # b has two users, but user 2 has only b left once c, which one user has, is gone; then b has one user too
     rows = [(1, "a", 1, None, None), (3, "a", 1, None, None), (1, "d", 1, None, None), (3, "d", 1, None, None),
