@@ -3,6 +3,8 @@
 from prefect import flow
 
 from tasks.config import Config
+from tasks.drift import watch_drift
+from tasks.expectations import check_expectations
 from tasks.ingest import ingest
 from tasks.stages import Events, Validated
 from tasks.validate import validate
@@ -20,8 +22,10 @@ def ingest_alone(config: Config) -> Events:
 
 @flow(name="validate")
 def validate_alone(config: Config) -> Validated:
-    """Checks the expectations about all events that were taken in."""
+    """Checks the expectations about all events that were taken in, and how the new ones differ from earlier ones."""
+    check_expectations(config)
     with open_run(config) as run:
         validated = validate(run)
+        watch_drift(run)
         end_run(run, "validated")
     return validated

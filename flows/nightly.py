@@ -4,7 +4,9 @@ from prefect import flow, get_run_logger
 from prefect.states import Completed, State
 
 from tasks.config import Config
+from tasks.drift import watch_drift
 from tasks.evaluate import evaluate
+from tasks.expectations import check_expectations
 from tasks.gate import judge
 from tasks.ingest import ingest
 from tasks.interactions import build_interactions
@@ -21,10 +23,12 @@ from tasks.warehouse import end_run, open_run
 def nightly(config: Config) -> State:
     """Ingests, validates, trains, evaluates and, if the gate lets the model pass, publishes new tables."""
     check_device(config)
+    check_expectations(config)
     with open_run(config) as run:
         get_run_logger().info("run %s", run.run_id)
         events = ingest(run)
         validate(run)
+        watch_drift(run)
         interactions = build_interactions(run)
         matrix = build_matrix(run, interactions)
         evaluation_model = train(run, matrix)

@@ -3,7 +3,7 @@
 import difflib
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args, get_origin
 from zoneinfo import available_timezones
 
 import yaml
@@ -101,8 +101,42 @@ class Quarantine(Section):
         return self
 
 
+class Expectation(Section):
+    """An expectation by its name, with its own arguments as further keys."""
+
+    model_config = ConfigDict(extra="allow")
+
+    expect: str = Field(min_length=1)
+    severity: Literal["blocking", "warning"] = "blocking"
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return dict(self.model_extra)
+
+    def __str__(self) -> str:
+        return f"{self.expect}({', '.join(f'{name}={value}' for name, value in self.arguments.items())})"
+
+
+def usual_expectations() -> list[Expectation]:
+    return [
+        Expectation(expect="expect_column_values_to_be_of_type", column="timestamp", type_="TIMESTAMP"),
+        Expectation(expect="expect_column_values_to_be_of_type", column="value", type_="DOUBLE"),
+        Expectation(expect="expect_column_values_to_not_be_null", column="user_id"),
+        Expectation(expect="expect_column_values_to_not_be_null", column="item_id"),
+        Expectation(expect="events_are_unique"),
+    ]
+
+
 class Validation(Section):
-    min_events: int = key(1, "Fewer events than this stop the night.", unit="events", ge=1)
+    expectations: list[Expectation] = key(None, "What all accepted events must satisfy: Great Expectations' own expectations, or events_are_unique, events_are_fresh (max_age_hours) and items_have_metadata (min_share), each with its arguments and a severity, blocking or warning.", unit="name", factory=usual_expectations)
+
+
+class Drift(Section):
+    window: int = key(28, "Bands are learnt from so many accepted nights that brought new events.", unit="nights", ge=2)
+    min_nights: int = key(7, "With fewer nights in the window, nothing is judged.", unit="nights", ge=2)
+    width: float = key(6.0, "Half of a band, in robust standard deviations of the window.", unit="standard deviations", gt=0)
+    severity: Literal["blocking", "warning"] = key("blocking", "What a value outside its band does: stop the night, or warn.", unit="name")
+    category: str | None = key(None, "Column of the item metadata; its population stability index is watched, too.", unit="column")
 
 
 EventValues = dict[str, float] | list[str] | None
@@ -248,6 +282,7 @@ class Config(Section):
     source: Source = key(None, "Where events and items come from.", factory=Source)
     quarantine: Quarantine = key(None, "Which rows cannot be used, and are set aside.", factory=Quarantine)
     validation: Validation = key(None, "What the events must satisfy.", factory=Validation)
+    drift: Drift = key(None, "How tonight's new events may differ from those of earlier nights.", factory=Drift)
     interactions: Interactions = key(None, "Which events count.", factory=Interactions)
     holdout: Holdout = key(None, "Who is held out to judge the model.", factory=Holdout)
     policy_configs: PolicyConfigs = key(None, "The algorithm.", factory=PolicyConfigs)
@@ -347,7 +382,8 @@ def _keys_beside(location: tuple) -> list[str]:
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:
     """The section that a key holds, optional or not; None for a plain value."""
-    found = [kind for kind in (annotation, *getattr(annotation, "__args__", ())) if isinstance(kind, type)]
+    parts = () if get_origin(annotation) is list else get_args(annotation)
+    found = [kind for kind in (annotation, *parts) if isinstance(kind, type)]
     return next((kind for kind in found if issubclass(kind, Section)), None)
 
 
@@ -376,6 +412,8 @@ def reference_table() -> str:
 
 def _default(field: Any) -> str:
     value = field.get_default(call_default_factory=True)
+    if isinstance(value, list):
+        return f"[{', '.join(map(str, value))}]"
     return "null" if value is None else str(value)
 
 
@@ -383,6 +421,7 @@ def _range(section: type[BaseModel], name: str) -> str:
     schema = section.model_json_schema()["properties"][name]
     options = schema.get("anyOf", [schema])
     kinds = [option.get("type", "") for option in options]
+    schema = {part: value for option in reversed(options) for part, value in option.items()} | schema
     if "enum" in schema or "const" in schema:
         return ", ".join(schema.get("enum", [schema.get("const")]))
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}

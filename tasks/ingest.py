@@ -9,6 +9,7 @@ from prefect import get_run_logger, task
 
 from tasks.config import Source
 from tasks.errors import InputError, ValidationFailed
+from tasks.ledger import forget_refused, make_ledger
 from tasks.source_files import (
     INTEGERS,
     SourceFile,
@@ -43,9 +44,9 @@ def ingest(run: Run) -> Events:
     source = run.config.source
     files = event_files(source, run.config.quarantine)
     with connect(run.events, run.config) as connection:
-        _make_ledger(connection)
+        make_ledger(connection)
         connection.execute("begin")
-        has_forgotten = _forget_refused(connection)
+        has_forgotten = forget_refused(connection)
         new = _new_files(connection, files)
         _load_all(connection, run, new)
         if not first_row(connection, "select count(*) from event_files where n_read > 0")[0]:
@@ -79,38 +80,6 @@ def ingest(run: Run) -> Events:
     return handle
 
 
-def _make_ledger(connection: "DuckDBPyConnection") -> None:
-    ledger = "select column_name from duckdb_columns() where table_name = 'event_files'"
-    columns = {name for (name,) in connection.execute(ledger).fetchall()}
-    if columns and "run_id" not in columns:
-        raise InputError(
-            "this warehouse was made by an earlier version of this program: name a new one and read the files again"
-        )
-    for name in ("macros", "event_files"):
-        connection.execute(sql(name))
-
-
-def _forget_refused(connection: "DuckDBPyConnection") -> bool:
-    """Takes out the files that were refused, if any; they are read anew if they are still named.
-
-    Files that nobody has judged yet, of a night that died or of `elsa ingest`, stay.
-    """
-    forgotten = "(select file_id from event_files where not is_valid)"
-    if not connection.execute(forgotten).fetchall():
-        return False
-    if _has_rows(connection):
-        connection.execute(f"delete from event_rows where file_id in {forgotten}")
-        if first_row(connection, "select count(*) from event_rows")[0] == 0:
-            connection.execute("drop table event_rows")  # what was wrong with them may be the types of their ids
-    connection.execute(f"delete from rejected_events where file_id in {forgotten}")
-    connection.execute("delete from event_files where not is_valid")
-    return True
-
-
-def _has_rows(connection: "DuckDBPyConnection") -> bool:
-    return first_row(connection, "select count(*) from duckdb_tables() where table_name = 'event_rows'")[0] > 0
-
-
 def _new_files(connection: "DuckDBPyConnection", files: list[SourceFile]) -> list[SourceFile]:
     known = dict(connection.execute("select path, digest from event_files").fetchall())
     return [file for file in files if known.get(file.name) != file.digest]
@@ -122,7 +91,8 @@ def _load_all(connection: "DuckDBPyConnection", run: Run, files: list[SourceFile
     types = id_types(connection, run.config.source, files, kept)
     for name, kind in kept.items():
         if kind != types[name]:
-            connection.execute(f"alter table event_rows alter {name} type {types[name]}")
+            for table in ("event_rows", "events"):
+                connection.execute(f"alter table {table} alter {name} type {types[name]}")
     if files:
         event_rows = sql("event_rows")
         for name, kind in types.items():

@@ -127,7 +127,12 @@ def _write_record_tables(
         },
         "run_metrics": {"run_id": run.run_id, "metrics": str(folder / "metrics.parquet")},
         "gate_checks": {"run_id": run.run_id, "gate_checks": str(folder / "gate_checks.parquet")},
-        "validation_results": {"run_id": run.run_id, "validation": str(folder / "validation.parquet")},
+        "validation_results": {
+            "run_id": run.run_id,
+            "validation": str(folder / "validation.parquet"),
+            "drift": str(folder / "drift.parquet"),
+        },
+        "drift": {},
     }.items():
         connection.execute(sql(f"tables/{table}"), parameters)
 

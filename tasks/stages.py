@@ -26,10 +26,20 @@ class Events:
 
 @dataclass(frozen=True)
 class Validated:
-    """validation.parquet: one row an expectation, all blocking ones met."""
+    """validation.parquet: one row an expectation, all blocking ones met; n_warnings of the others are not."""
 
     path: str
     n_expectations: int
+    n_warnings: int
+
+
+@dataclass(frozen=True)
+class Drift:
+    """drift.parquet: one row a metric of tonight's new events; without any, or with few n_nights, none is judged."""
+
+    path: str
+    n_new_events: int
+    n_nights: int
 
 
 @dataclass(frozen=True)

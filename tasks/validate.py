@@ -1,52 +1,49 @@
 """What the events must satisfy, checked by Great Expectations inside DuckDB."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger, task
 
-from tasks.config import Config
+from tasks.config import Expectation
 from tasks.errors import InputError, ValidationFailed
+from tasks.expectations import all_expectations, as_great_expectations
+from tasks.ledger import has_events, refuse
 from tasks.stages import Validated
-from tasks.warehouse import Run, connect, first_row, sql
+from tasks.warehouse import Run, connect, first_row
 
 if TYPE_CHECKING:
-    from great_expectations.expectations import Expectation
+    from great_expectations.expectations.expectation import Expectation as OfGreatExpectations
 
 N_EXAMPLES = 3
-FUTURE = "timestamp > now() at time zone 'UTC' + interval 1 day"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """An expectation about warehouse.events, in words, and a condition that finds the rows against it."""
-
-    name: str
-    expectation: "Expectation"
-    against: str | None
 
 
 @task
 def validate(run: Run) -> Validated:
-    """Checks every rule, saves the results, and raises ValidationFailed with examples if one does not hold."""
+    """Checks every expectation and saves the results. Raises ValidationFailed with examples if a blocking one fails.
+
+    Whether tonight's files are accepted is then up to the next stage, drift.
+    """
     import polars as pl
 
     _refuse_without_events(run)
-    rules = _rules(run.config)
-    results = {result.expectation_config.meta["rule"]: result for result in _run(run, rules)}
-    rows = [_describe(run, rule, results[rule.name]) for rule in rules]
+    results = _run(run, as_great_expectations(run.config))
+    rows = [_describe(run, *found) for found in zip(all_expectations(run.config), results, strict=True)]
     pl.DataFrame(rows, infer_schema_length=None).write_parquet(run.folder / "validation.parquet")
-    failed = [f"{row['rule']}: {row['observed']}" for row in rows if not row["passed"]]
-    with connect(run.events, run.config) as connection:
-        connection.execute("update event_files set is_valid = $held where is_valid is null", {"held": not failed})
-    if failed:
+    failed = [row for row in rows if not row["passed"]]
+    stopping = [f"{row['rule']}: {row['observed']}" for row in failed if row["severity"] == "blocking"]
+    if stopping:
+        with connect(run.events, run.config) as connection:
+            refuse(connection)
         raise ValidationFailed(
-            f"{len(failed)} of {len(rows)} expectations about the events do not hold; nothing was "
-            "trained or published:\n  " + "\n  ".join(failed)
+            f"{len(stopping)} of {len(rows)} expectations about the events do not hold; nothing was "
+            "trained or published:\n  " + "\n  ".join(stopping)
         )
-    get_run_logger().info("all %s expectations hold", len(rows))
-    handle = Validated("validation.parquet", len(rows))
+    for row in failed:
+        get_run_logger().warning("%s: %s", row["rule"], row["observed"])
+    get_run_logger().info("%s of %s expectations hold", len(rows) - len(failed), len(rows))
+    handle = Validated("validation.parquet", len(rows), len(failed))
     run.record("validate", handle)
     return handle
 
@@ -55,7 +52,7 @@ def _refuse_without_events(run: Run) -> None:
     n_refused = None
     if run.events.exists():
         with connect(run.events, run.config, read_only=True) as connection:
-            if first_row(connection, "select count(*) from duckdb_tables() where table_name = 'events'")[0]:
+            if has_events(connection):
                 n_refused = first_row(connection, "select count(*) from event_files where not is_valid")[0]
     if n_refused is None:
         raise InputError(f"{run.config.warehouse} holds no events yet; take some in with: elsa ingest --config FILE")
@@ -66,41 +63,12 @@ def _refuse_without_events(run: Run) -> None:
         )
 
 
-def _rules(config: Config) -> list[Rule]:
-    import great_expectations.expectations as gxe
-
-    limits, columns = config.validation, config.source.columns
-    rules = [
-        Rule(
-            f"at least {limits.min_events:,} events",
-            gxe.ExpectTableRowCountToBeBetween(min_value=limits.min_events),
-            None,
-        ),
-        *(
-            Rule(f"{name} is present", gxe.ExpectColumnValuesToNotBeNull(column=name), f"{name} is null")
-            for name in ("user_id", "item_id", "timestamp")
-            if getattr(columns, name) is not None
-        ),
-    ]
-    if columns.timestamp is not None:
-        rules.append(
-            Rule(
-                "timestamp is not in the future",
-                gxe.UnexpectedRowsExpectation(
-                    unexpected_rows_query=f"select * from {{batch}} where {FUTURE} limit 1000"
-                ),
-                FUTURE,
-            )
-        )
-    return rules
-
-
-def _run(run: Run, rules: list[Rule]) -> list[Any]:
-    """Great Expectations' own results, in no particular order."""
+def _run(run: Run, expectations: "list[OfGreatExpectations]") -> list[Any]:
+    """Great Expectations' own results, in the order of the expectations."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     source = context.data_sources.add_sql(
@@ -117,39 +85,42 @@ def _run(run: Run, rules: list[Rule]) -> list[Any]:
         batch = (
             source.add_table_asset("events", table_name="events").add_batch_definition_whole_table("all").get_batch()
         )
-        for rule in rules:
-            rule.expectation.meta = {"rule": rule.name}
-        suite = gx.ExpectationSuite("events", expectations=[rule.expectation for rule in rules])
-        return batch.validate(suite).results
+        suite = gx.ExpectationSuite("events", expectations=expectations)
+        return sorted(batch.validate(suite).results, key=lambda result: result.expectation_config.meta["place"])
     finally:
         source.get_execution_engine().engine.dispose()
         source.get_engine().dispose()
 
 
-def _describe(run: Run, rule: Rule, result: Any) -> dict:
-    raised = [info["exception_message"] for info in _exceptions(result)]
-    if raised:
-        observed = f"could not be evaluated: {raised[0]}"
-    elif "observed_value" in result.result and rule.against is None:
-        observed = f"there are {result.result['observed_value']:,}"
-    else:
-        count = result.result.get("unexpected_count", result.result.get("observed_value")) or 0
-        observed = f"{count:,} events" + ("" if result.success else f" do not, such as {_examples(run, rule)}")
-    return {"rule": rule.name, "severity": "blocking", "passed": bool(result.success), "observed": observed}
+def _describe(run: Run, expectation: Expectation, result: Any) -> dict:
+    """One expectation and what came of it. One that could not be evaluated stops the night, whatever its severity."""
+    row = {"rule": str(expectation), "severity": expectation.severity, "passed": bool(result.success)}
+    raised = next(_exceptions(result), None)
+    if raised is not None:
+        return row | {"severity": "blocking", "passed": False, "observed": f"could not be evaluated: {raised}"}
+    found = result.result
+    query = result.expectation_config.kwargs.get("unexpected_rows_query")
+    if query is not None:
+        return row | {"observed": "no row against it" if result.success else f"against it: {_examples(run, query)}"}
+    if found.get("unexpected_count") is not None:
+        examples = ", ".join(map(str, found["partial_unexpected_list"][:N_EXAMPLES]))
+        such_as = f", such as {examples}" if examples else ""
+        return row | {"observed": f"{found['unexpected_count']:,} values against it{such_as}"}
+    observed = found.get("observed_value")
+    return row | {"observed": f"{observed:,}" if isinstance(observed, int | float) else str(observed)}
 
 
-def _exceptions(result: Any) -> list[dict]:
+def _exceptions(result: Any) -> Iterator[str]:
     """What was raised, if anything: Great Expectations reports it per metric, or as one flat record."""
     info = result.exception_info or {}
     records = [info] if "raised_exception" in info else list(info.values())
-    return [record for record in records if record.get("raised_exception")]
+    return (record["exception_message"] for record in records if record.get("raised_exception"))
 
 
-def _examples(run: Run, rule: Rule) -> str:
-    """A few rows against the rule, with the file they came from."""
-    query = sql("example_events").replace("$condition", rule.against)
+def _examples(run: Run, query: str) -> str:
+    """A few of the rows against an expectation."""
     with connect(run.events, run.config, read_only=True) as connection:
-        rows = connection.execute(query, {"n": N_EXAMPLES})
+        rows = connection.execute(f"select * from ({query.format(batch='events')}) limit {N_EXAMPLES}")
         names = [column[0] for column in rows.description]
         return "; ".join(
             ", ".join(f"{name} {value}" for name, value in zip(names, row, strict=True) if value is not None)

@@ -81,6 +81,7 @@ def valid_events() -> int:
 
 
 COLUMNS = {"user_id": "user", "item_id": "movie", "timestamp": "at", "value": "rating"}
+ROW_COUNT = "expect_table_row_count_to_be_between"
 CASES = {
     "no such file": (
         lambda: {"source": {"events": "data/nowhere.parquet"}},
@@ -114,8 +115,8 @@ CASES = {
     "nobody to test": (lambda: {"holdout": {"test_share": 1e-9}}, 2, ["none to test", "holdout.test_share"]),
     "missing user ids": (missing_user, 4, ["cannot be used", "no user: "]),
     "too few events": (
-        lambda: {"validation": {"min_events": 10_000_000}},
-        4, ["at least 10,000,000 events", f"there are {community_events().height:,}"],
+        lambda: {"validation": {"expectations": [{"expect": ROW_COUNT, "min_value": 10_000_000}]}},
+        4, ["1 of 2 expectations", f"{ROW_COUNT}(min_value=10000000): {community_events().height:,}"],
     ),
     "value out of range": (
         lambda: {"quarantine": {"max_value": 4.0}},

@@ -23,6 +23,7 @@ ROWS = pl.DataFrame({
     "at": ["2026-01-01T10:00:00", "2026-01-02 11:00:00+01:00", "2026-01-03"], "kind": ["view", "buy", None],
 })  # fmt: skip
 COLUMNS = {"user_id": "user", "item_id": "movie", "timestamp": "at", "value": "rating", "event_type": "kind"}
+AT_LEAST_1000 = {"expectations": [{"expect": "expect_table_row_count_to_be_between", "min_value": 1000}]}
 EXPECTED = [
     (1, 10, datetime.datetime(2026, 1, 1, 10), 5.0, "view"),
     (1, 20, datetime.datetime(2026, 1, 2, 10), 3.5, "buy"),
@@ -118,10 +119,10 @@ def test_files_that_did_not_pass_validation_are_forgotten_when_they_are_replaced
 
 
 def refused_by_validation(source: dict) -> None:
-    refused = config(source=source, interactions={"min_value": None}, validation={"min_events": 1000})
+    refused = config(source=source, interactions={"min_value": None}, validation=AT_LEAST_1000)
     with open_run(refused) as run:
         ingest.fn(run)
-        with pytest.raises(ValidationFailed, match="at least 1,000 events: there are"):
+        with pytest.raises(ValidationFailed, match="row_count_to_be_between.min_value=1000.: "):
             validate.fn(run)
 
 

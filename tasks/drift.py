@@ -1,0 +1,131 @@
+"""How tonight's new events differ from those of earlier nights; what is neither odd nor refused is accepted."""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from prefect import get_run_logger, task
+
+from tasks.config import Drift as DriftRules
+from tasks.errors import InputError, ValidationFailed
+from tasks.ledger import accept, refuse
+from tasks.stages import Drift
+from tasks.warehouse import Run, connect, first_row, sql
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+SHARES = ["share_of_new_users", "share_of_new_items", "gini", "psi"]
+LEAST_DEVIATION_OF_SHARES, LEAST_RELATIVE_DEVIATION = 0.01, 0.05  # nights that were all alike say little about others
+SMALLEST_SHARE = 1e-4  # of a category, in the population stability index
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A metric of tonight's new events beside its band, which is None where no accepted night came before."""
+
+    metric: str
+    observed: float | None
+    expected: float | None
+    low: float | None
+    high: float | None
+    n_nights: int
+    passed: bool
+
+    def __str__(self) -> str:
+        observed, expected, low, high = map(_number, (self.observed, self.expected, self.low, self.high))
+        return f"{self.metric} {observed}" + (f", expected {expected} ({low} to {high})" if self.n_nights else "")
+
+
+@task
+def watch_drift(run: Run) -> Drift:
+    """Judges the new events and accepts them. Raises ValidationFailed if drift is blocking, and refuses them."""
+    rules = run.config.drift
+    with connect(run.events, run.config) as connection:
+        connection.execute(sql("drift/history"))
+        connection.execute("begin")
+        n_new = first_row(connection, "select count(*) from events where not is_accepted")[0]
+        watched = _watch(connection, run) if n_new else []
+        odd = [one for one in watched if not one.passed]
+        is_refused = bool(odd) and rules.severity == "blocking"
+        for one in watched:
+            values = {"run_id": run.run_id, "one": asdict(one), "is_accepted": not is_refused}
+            connection.execute(sql("drift/insert"), values)
+        refuse(connection) if is_refused else accept(connection)
+        connection.execute("commit")
+    _report(run, watched)
+    if is_refused:
+        raise ValidationFailed(
+            f"tonight's {n_new:,} new events differ from those of {odd[0].n_nights} earlier nights; nothing was "
+            "trained or published:\n  " + "\n  ".join(map(str, odd)) + "\nIf that is as it should be, run once with "
+            "drift.severity: warning, and later nights will know it"
+        )
+    handle = Drift("drift.parquet", n_new, max((one.n_nights for one in watched), default=0))
+    if handle.n_nights < rules.min_nights:
+        get_run_logger().info(f"drift is judged from {rules.min_nights} nights on; there are {handle.n_nights}")
+    run.record("drift", handle)
+    return handle
+
+
+def _report(run: Run, watched: list[Watched]) -> None:
+    """Writes drift.parquet, and logs each metric."""
+    import polars as pl
+
+    columns = [
+        ("metric", pl.String, [one.metric for one in watched]),
+        ("severity", pl.String, [run.config.drift.severity] * len(watched)),
+        ("passed", pl.Boolean, [one.passed for one in watched]),
+        ("observed", pl.String, [str(one) for one in watched]),
+    ]
+    pl.DataFrame({name: pl.Series(values, dtype=kind) for name, kind, values in columns}).write_parquet(
+        run.folder / "drift.parquet"
+    )
+    log = get_run_logger()
+    for one in watched:
+        (log.info if one.passed else log.warning)("drift: %s", one)
+    if not watched:
+        log.info("no new events tonight: drift is not judged")
+
+
+def _watch(connection: "DuckDBPyConnection", run: Run) -> list[Watched]:
+    rules = run.config.drift
+    observed = dict(connection.execute(sql("drift/profile")).fetchall())
+    if rules.category is not None:
+        observed["psi"] = _psi(connection, run)
+    bands = {metric: band for metric, *band in connection.execute(sql("drift/bands"), limits(rules)).fetchall()}
+    watched = []
+    for metric, value in observed.items():
+        expected, low, high, n_nights = bands.get(metric, (None, None, None, 0))
+        if metric == "psi" and low is not None:
+            low = 0.0  # the more alike, the better
+        is_inside = value is None or n_nights < rules.min_nights or low <= value <= high
+        watched.append(Watched(metric, value, expected, low, high, n_nights, is_inside))
+    return watched
+
+
+def limits(rules: DriftRules) -> dict:
+    """The parameters of the bands."""
+    return {
+        "window": rules.window,
+        "width": rules.width,
+        "shares": SHARES,
+        "least": LEAST_DEVIATION_OF_SHARES,
+        "least_relative": LEAST_RELATIVE_DEVIATION,
+    }
+
+
+def _psi(connection: "DuckDBPyConnection", run: Run) -> float | None:
+    """The index of tonight's categories, which it also records; None where no night came before."""
+    category = run.config.drift.category
+    columns = [name for (name,) in connection.execute("select column_name from (describe items)").fetchall()]
+    if category not in columns:
+        raise InputError(f"drift.category is {category!r}, but the item metadata has {', '.join(columns)}")
+    quoted = '"' + category.replace('"', '""') + '"'
+    connection.execute(sql("drift/categories").replace("$category", quoted), {"run_id": run.run_id})
+    window = {"run_id": run.run_id, "window": run.config.drift.window, "smallest_share": SMALLEST_SHARE}
+    return first_row(connection, sql("drift/psi"), window)[0]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "unknown"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.4g}"

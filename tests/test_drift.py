@@ -1,0 +1,189 @@
+"""Nights whose new events are unlike those of earlier nights: known by a band, and only then."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from prefect.logging import disable_run_logger
+
+from flows.data import validate_alone
+from tasks.config import Config
+from tasks.drift import watch_drift
+from tasks.errors import InputError, ValidationFailed
+from tasks.ingest import ingest
+from tasks.stages import Drift
+from tasks.warehouse import open_run
+from tests.conftest import config
+from tests.test_ingest import stored
+
+pytestmark = pytest.mark.usefixtures("without_prefect")
+N_NIGHTS = 8
+
+
+def settings(**drift: object) -> Config:
+    source = {
+        "events": "night/*.parquet", "columns": {"user_id": "user", "item_id": "item"},
+        "items": {"path": "items.parquet", "item_id": "item", "title": "item"},
+    }  # fmt: skip
+    return config(source=source, interactions={"min_value": None}, drift={"min_nights": 5, "width": 6.0, **drift})
+
+
+def deliver(number: int, rows: list[tuple[int, int]]) -> None:
+    Path("night").mkdir(exist_ok=True)
+    frame = pl.DataFrame(rows, schema={"user": pl.Int64, "item": pl.Int64}, orient="row")
+    frame.write_parquet(f"night/{number}.parquet")
+
+
+def usual(number: int, n: int = 400, n_items: int = 40) -> list[tuple[int, int]]:
+    """About n events of 60 users that are new every night."""
+    rng = np.random.default_rng(number)
+    n += int(rng.integers(-20, 20))
+    users = 1000 * number + rng.integers(0, 60, n)
+    return list(zip(users.tolist(), rng.integers(0, n_items, n).tolist(), strict=True))
+
+
+def night(config: Config) -> Drift:
+    with open_run(config) as run:
+        ingest.fn(run)
+        return watch_drift.fn(run)
+
+
+def earlier_nights(n: int = N_NIGHTS, **drift: object) -> None:
+    items = pl.DataFrame({"item": range(80), "genre": ["drama", "comedy"] * 40})
+    items.write_parquet("items.parquet")
+    for number in range(n):
+        deliver(number, usual(number))
+        night(settings(**drift))
+
+
+def history(columns: str = "metric", where: str = "not passed") -> list[tuple]:
+    return stored(f"select {columns} from drift_history where {where} order by run_id, metric")
+
+
+ODD_NIGHTS = {
+    "events": usual(8, 800),
+    "active_users": [(user % 7, item) for user, item in usual(8)],
+    "active_items": [(user, item % 20) for user, item in usual(8)],
+    "share_of_new_users": [(user - 1000, item) for user, item in usual(8)],
+    "share_of_new_items": [(user, item + 1000 * (item % 9 == 0)) for user, item in usual(8)],
+    "events_per_user": [(user + 60 * place, item) for place, (user, item) in enumerate(usual(8))],
+    "gini": [(user, item if place % 3 else 7) for place, (user, item) in enumerate(usual(8))],
+    "psi": [(user, item - item % 2) for user, item in usual(8)],
+}
+
+
+@pytest.fixture(scope="module")
+def eight_nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which eight usual nights have been; kept.duckdb are its events."""
+    folder = tmp_path_factory.mktemp("nights")
+    with pytest.MonkeyPatch.context() as patch, disable_run_logger():
+        patch.chdir(folder)
+        earlier_nights(category="genre")
+    shutil.copy(folder / "warehouse" / "events.duckdb", folder / "kept.duckdb")
+    return folder
+
+
+@pytest.fixture
+def ninth_night(eight_nights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(eight_nights)
+    shutil.copy("kept.duckdb", "warehouse/events.duckdb")
+
+
+@pytest.mark.parametrize("metric", ODD_NIGHTS)
+def test_an_odd_night_is_refused_and_says_what_was_expected(metric: str, ninth_night: None) -> None:
+    deliver(8, ODD_NIGHTS[metric])
+    with pytest.raises(ValidationFailed) as raised:
+        night(settings(category="genre"))
+    words = str(raised.value)
+    assert f"\n  {metric} " in words and "expected" in words and " to " in words
+    assert "8 earlier nights" in words and "drift.severity: warning" in words
+    assert (metric,) in history()
+    assert stored("select count(*) from event_files where not is_valid") == [(1,)]
+
+
+def test_usual_nights_pass_and_the_band_is_recorded(ninth_night: None) -> None:
+    deliver(8, usual(8))
+    assert night(settings(category="genre")).n_nights == N_NIGHTS
+    assert history() == []
+    rows = history("metric, low <= observed and observed <= high and expected between low and high", "n_nights = 8")
+    assert rows == [(metric, True) for metric in sorted(ODD_NIGHTS)]
+    assert stored("select count(*) filter (where not is_accepted) from events") == [(0,)]
+
+
+def test_with_few_nights_nothing_is_judged(world: Path) -> None:
+    earlier_nights(4)
+    deliver(4, usual(4, 4000))
+    assert night(settings()).n_nights == 4
+    deliver(5, usual(5, 40))
+    with pytest.raises(ValidationFailed):
+        night(settings(width=0.5))
+
+
+def test_a_night_let_through_once_is_known_to_later_ones_and_a_refused_one_is_not(ninth_night: None) -> None:
+    deliver(8, usual(8, 800))
+    with pytest.raises(ValidationFailed):
+        night(settings())
+    nights = "select count(distinct run_id) filter (where is_accepted), count(distinct run_id) from drift_history"
+    assert stored(nights) == [(N_NIGHTS, N_NIGHTS + 1)]
+    with pytest.raises(ValidationFailed):
+        night(settings())  # it has the same new events
+    assert night(settings(severity="warning")).n_nights == N_NIGHTS
+    assert stored("select count(*) from event_files where is_valid") == [(N_NIGHTS + 1,)]
+    assert stored(nights) == [(N_NIGHTS + 1, N_NIGHTS + 3)]
+
+
+def test_the_window_forgets(world: Path) -> None:
+    earlier_nights(3)
+    for number in range(3, 9):
+        deliver(number, usual(number, 4000))
+        night(settings(severity="warning", window=5))
+    deliver(9, usual(9, 4000))
+    assert night(settings(window=5)).n_nights == 5
+
+
+def test_what_is_delivered_again_is_not_new(world: Path) -> None:
+    earlier_nights(3)
+    Path("night/again.parquet").write_bytes(Path("night/1.parquet").read_bytes())
+    assert night(settings()).n_new_events == 0
+    deliver(1, usual(1) + usual(99))
+    assert night(settings()).n_new_events == len(set(usual(99)))
+    assert night(settings()).n_new_events == 0
+
+
+def test_events_with_an_id_are_known_by_it(world: Path) -> None:
+    columns = {"user_id": "user", "item_id": "item", "event_id": "id"}
+    found = []
+    for name, rows in {"a": "x,1,1\ny,1,1\n", "b": "y,1,2\nz,1,1\n"}.items():
+        Path(f"{name}.csv").write_text(f"id,user,item\n{rows}")
+        source = {"events": f"{name}.csv", "columns": columns, "items": None}
+        found.append(night(config(source=source, interactions={"min_value": None})).n_new_events)
+    assert found == [2, 1]
+
+
+def test_an_unknown_category_names_the_columns_there_are(world: Path) -> None:
+    deliver(0, usual(0))
+    pl.DataFrame({"item": range(80)}).write_parquet("items.parquet")
+    with pytest.raises(InputError, match="drift.category is 'genre', but the item metadata has item_id, title"):
+        night(settings(category="genre"))
+
+
+def test_gini_of_known_distributions(world: Path) -> None:
+    pl.DataFrame({"item": range(80)}).write_parquet("items.parquet")
+    deliver(0, [(user, item) for item in range(4) for user in range(3)])
+    night(settings())
+    deliver(1, [(1000 + user, 0) for user in range(97)] + [(2000 + item, item) for item in (1, 2, 3)])
+    night(settings())
+    assert [value for (value,) in history("round(observed, 6)", "metric = 'gini'")] == [0.0, 0.72]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_validating_alone_accepts_what_was_ingested_alone(world: Path) -> None:
+    deliver(0, usual(0))
+    pl.DataFrame({"item": range(80)}).write_parquet("items.parquet")
+    with open_run(settings()) as run:
+        ingest.fn(run)
+    assert stored("select distinct is_accepted from events") == [(False,)]
+    validate_alone(settings())
+    assert stored("select distinct is_accepted from events") == [(True,)]
