@@ -26,7 +26,7 @@ lint: .venv/.ready  ## style and unused code
 
 bench: nightly  ## benchmarks (two hours; most need the shared data); results belong in benchmarks/RESULTS.md
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	@set -e; for run in step demo topk growth 'residual growth' 'residual topk' 'residual kept' ingest warm_start \
+	@set -e; for run in step demo topk growth 'residual growth' 'residual topk' 'residual kept' ingest drift warm_start \
 		'time_to_quality mtg' 'time_to_quality gowalla' 'time_to_quality generated' 'models mtg' gowalla \
 		equal_settings 'residual table'; do \
 		set -- $$run; echo "== $$run"; $(BIN)/python benchmarks/$$1.py $$2; done

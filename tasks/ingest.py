@@ -1,6 +1,9 @@
 """Source files into warehouse/events.duckdb: what is new or changed, all or nothing, and nothing lost."""
 
 import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +33,7 @@ from tasks.warehouse import Run, connect, first_row, sql
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
+SECONDS_BETWEEN_MESSAGES = 5
 NUMBERS = (*INTEGERS, "FLOAT", "DOUBLE", "DECIMAL")
 MOMENTS = ("TIMESTAMP", "DATE")
 
@@ -52,7 +56,8 @@ def ingest(run: Run) -> Events:
         if not first_row(connection, "select count(*) from event_files where n_read > 0")[0]:
             raise InputError(f"source.events: {source.events} holds no rows; there is nothing to learn from")
         if new or has_forgotten:
-            connection.execute(sql("events"))
+            with progress(connection, "merging"):
+                connection.execute(sql("events"))
         n_items = _load_items(connection, source)
         handle = _count(connection, new)
         n_new, n_new_rejected = first_row(connection, sql("rejected_of_run"), {"run_id": run.run_id})
@@ -78,6 +83,25 @@ def ingest(run: Run) -> Events:
             "Look at them with: elsa rejected"
         )
     return handle
+
+
+@contextmanager
+def progress(connection: "DuckDBPyConnection", step: str) -> Iterator[None]:
+    """Logs every few seconds how far the statement is that runs meanwhile."""
+    connection.execute("set enable_progress_bar = true; set enable_progress_bar_print = false")
+    log, is_done = get_run_logger(), threading.Event()
+
+    def watch() -> None:
+        while not is_done.wait(SECONDS_BETWEEN_MESSAGES):
+            log.info(f"{step}: {max(0, connection.query_progress()):.0f} %")
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        is_done.set()
+        watcher.join()
 
 
 def _new_files(connection: "DuckDBPyConnection", files: list[SourceFile]) -> list[SourceFile]:
@@ -113,7 +137,7 @@ def _load(connection: "DuckDBPyConnection", run: Run, file: SourceFile, types: d
     _define_to_utc(connection, relation, source)
     limits = quarantine.model_dump(include={"min_value", "max_value"})
     limits["earliest"] = datetime.fromisoformat(quarantine.earliest).isoformat()
-    with readable(file.name):
+    with readable(file.name), progress(connection, f"reading {Path(file.name).name}"):
         query = mapped(relation, source, types, quarantine)
         connection.execute(f"create or replace temp view source_rows as {query}")
         connection.execute(sql("incoming"), limits | {"has_times": source.columns.timestamp is not None})

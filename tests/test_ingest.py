@@ -2,16 +2,18 @@
 
 import datetime
 import gzip
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import polars as pl
 import pytest
 
 from tasks.errors import InputError, ValidationFailed
-from tasks.ingest import ingest
+from tasks.ingest import ingest, progress
 from tasks.stages import Events
 from tasks.validate import validate
 from tasks.warehouse import open_run
@@ -259,6 +261,16 @@ def test_id_types_of_forgotten_files_are_forgotten(world: Path) -> None:
     Path("right.csv").write_text("user,movie\n1,1\n")
     take_in("right.csv", columns)
     assert stored("select user_id from events") == [(1,)]
+
+
+def test_progress_of_a_long_statement_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("tasks.ingest.SECONDS_BETWEEN_MESSAGES", 0.02)
+    monkeypatch.setattr("tasks.ingest.get_run_logger", lambda: SimpleNamespace(info=said.append))
+    with duckdb.connect() as connection, progress(connection, "reading a.csv"):
+        connection.execute("create table a as select range, hash(range) from range(20_000_000) order by all")
+    assert len(said) > 1 and all(re.fullmatch(r"reading a.csv: \d+ %", words) for words in said)
+    assert said[-1] != said[0]
 
 
 def test_a_corrupt_warehouse_is_not_taken_for_a_busy_one(world: Path) -> None:

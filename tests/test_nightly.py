@@ -36,7 +36,7 @@ def test_publishes_tables_that_keep_the_contract(world: Path, tables: Tables) ->
     assert tables("select title, genre from items where item_id = 7") == [("Film 7", "drama")]
     assert {name for (name,) in tables("select table_name from duckdb_tables()")} == {
         "user_topk", "item_neighbors", "popular_items", "item_embeddings", "user_embeddings", "item_residuals",
-        "user_items", "items", "run_info", "run_metrics", "gate_checks", "validation_results",
+        "user_items", "items", "run_info", "run_metrics", "gate_checks", "validation_results", "drift",
     }  # fmt: skip
 
 
@@ -96,6 +96,20 @@ def test_a_rejected_night_leaves_the_published_tables_byte_for_byte(world: Path)
     assert [run["status"] for run in runs] == ["published", "rejected"]
     assert runs[0]["run_id"] == first.run_id
     assert "at least 1.1" in runs[1]["reasons"][0]
+
+
+def test_the_tables_tell_what_was_validated_and_how_the_events_drift(world: Path, tables: Tables) -> None:
+    first = nightly(config())
+    events = community_events().with_columns(pl.col("user") + 1000).head(200)
+    events.write_parquet("data/more.parquet")
+    second = nightly(config(source={"events": "data/*ratings.parquet"}))
+    third = nightly(config(source={"events": ["data/ratings.parquet", "data/more.parquet"]}))
+    rows = tables("select run_id, observed, expected, n_nights from drift where metric = 'events' order by run_id")
+    assert rows == [(first.run_id, community_events().height, None, 0),
+                    (third.run_id, 200.0, float(community_events().height), 1)]  # fmt: skip
+    assert second.run_id not in dict(tables("select distinct run_id, 1 from drift")), "it brought no new events"
+    found = tables("select rule, passed, severity from validation_results join run_info using (run_id)")
+    assert ("events_are_unique()", True, "blocking") in found and ("drift of events", True, "blocking") in found
 
 
 @pytest.mark.parametrize("changes", [{}, {"policy_configs": COLD}], ids=["warm", "cold"])

@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flows.cli import _parser
-from tasks.config import reference_table
+from tasks.config import Config, reference_table
+from tasks.expectations import check_expectations
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -62,6 +64,14 @@ def test_the_library_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     exec(compile(example, "README.md", "exec"), {})
     assert (tmp_path / "model" / "model.safetensors").exists()
+
+
+def test_the_expectations_example_is_valid() -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    columns = {"timestamp": "at", "value": "value", "event_type": "kind"}
+    config = Config.model_validate({"source": {"columns": columns}, **yaml.safe_load(example)})
+    check_expectations(config)
+    assert len(config.validation.expectations) == 5
 
 
 def test_the_gate_runs_what_the_readme_says() -> None:
