@@ -152,6 +152,18 @@ def test_what_is_delivered_again_is_not_new(world: Path) -> None:
     assert night(settings()).n_new_events == 0
 
 
+def test_an_event_that_differs_in_any_column_is_new(world: Path) -> None:
+    columns = {"user_id": "user", "item_id": "item", "timestamp": "at", "value": "n", "event_type": "kind"}
+    rows = ["1,1,2026-01-01,1,a", "2,1,2026-01-01,1,a", "1,2,2026-01-01,1,a", "1,1,2026-01-02,1,a",
+            "1,1,2026-01-01,2,a", "1,1,2026-01-01,1,b", "1,1,2026-01-01,1,", "1,1,2026-01-01,,a"]  # fmt: skip
+    found = []
+    for n in range(1, len(rows) + 1):
+        Path("a.csv").write_text("user,item,at,n,kind\n" + "\n".join(rows[:n]))
+        source = {"events": "a.csv", "columns": columns, "items": None}
+        found.append(night(config(source=source, interactions={"min_value": None})).n_new_events)
+    assert found == [1] * len(rows)
+
+
 def test_events_with_an_id_are_known_by_it(world: Path) -> None:
     columns = {"user_id": "user", "item_id": "item", "event_id": "id"}
     found = []
