@@ -10,7 +10,7 @@ from prefect.logging import disable_run_logger
 
 from flows.data import validate_alone
 from tasks.config import Config
-from tasks.drift import watch_drift
+from tasks.drift import SHARES, watch_drift
 from tasks.errors import InputError, ValidationFailed
 from tasks.ingest import ingest
 from tasks.stages import Drift
@@ -107,8 +107,25 @@ def test_usual_nights_pass_and_the_band_is_recorded(ninth_night: None) -> None:
     deliver(8, usual(8))
     assert night(settings(category="genre")).n_nights == N_NIGHTS
     assert history() == []
-    rows = history("metric, low <= observed and observed <= high and expected between low and high", "n_nights = 8")
-    assert rows == [(metric, True) for metric in sorted(ODD_NIGHTS)]
+    last = "run_id = (select max(run_id) from drift_history)"
+    assert [metric for (metric,) in history(where=last)] == sorted(ODD_NIGHTS)
+    for metric, expected, low, high, n_nights in history("metric, expected, low, high, n_nights", last):
+        before = np.array([value for (value,) in history("observed", f"metric = '{metric}' and not ({last})")], float)
+        before = before[~np.isnan(before)]
+        middle = np.median(before)
+        spread = 1.4826 * np.median(abs(before - middle))
+        half = 6 * max(spread, 0.05 * middle, 0.01 if metric in SHARES else 0)
+        assert (expected, high, n_nights) == pytest.approx((middle, middle + half, len(before)))
+        assert low == pytest.approx(0 if metric == "psi" else middle - half)
+
+
+def test_nights_that_vary_have_wide_bands(world: Path) -> None:
+    pl.DataFrame({"item": range(80)}).write_parquet("items.parquet")
+    for number in range(8):
+        deliver(number, usual(number, 300 + 40 * number))
+        night(settings())
+    deliver(8, usual(8, 1000))
+    assert night(settings()).n_nights == 8
     assert stored("select count(*) filter (where not is_accepted) from events") == [(0,)]
 
 
