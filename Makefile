@@ -21,8 +21,27 @@ test-slow: .venv/.ready  ## the tests that take minutes
 test-gpu: .venv/.ready  ## the tests that need a CUDA device; skipped, with the reason, where there is none
 	@$(BIN)/pytest -m gpu
 
+# a real Prefect on this machine alone; for another one, set PREFECT_API_URL
+server deploy worker: export PREFECT_HOME ?= $(CURDIR)/.prefect
+server deploy worker: export PREFECT_API_URL ?= http://127.0.0.1:4200/api
+server deploy worker: export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
+server deploy worker: export PREFECT_FLOWS_HEARTBEAT_FREQUENCY ?= 30
+server deploy worker: export DO_NOT_TRACK ?= 1
+
+server: .venv/.ready  ## a Prefect server on 127.0.0.1:4200; stop it with Ctrl-C
+	@$(BIN)/prefect server start --host 127.0.0.1 --port 4200
+
+deploy: .venv/.ready  ## put the deployments and automations in place on the server
+	@$(BIN)/prefect work-pool create elsa --type process --overwrite
+	@$(BIN)/prefect --no-prompt deploy --all
+	@$(BIN)/python -m flows.automations
+
+worker: .venv/.ready  ## run what is scheduled; stop it with Ctrl-C
+	@$(BIN)/prefect worker start --pool elsa
+
 lint: .venv/.ready  ## style and unused code
 	@$(BIN)/ruff check --quiet
+	@! test -x $(BIN)/hadolint || $(BIN)/hadolint Dockerfile
 
 bench: nightly  ## benchmarks (two hours; most need the shared data); results belong in benchmarks/RESULTS.md
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

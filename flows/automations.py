@@ -1,0 +1,66 @@
+"""Puts the automations of config/automations.yaml in place of those of the same names: `make deploy` runs it."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import yaml
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+PATH = Path("config/automations.yaml")
+HOW_TO = "set ELSA_ALERT_BLOCK to a notification block of Prefect, such as slack-webhook/ops"
+
+
+def put_in_place(path: Path, block: str | None) -> list[str]:
+    """Creates the file's automations, in which $block is the notification block of that type and name.
+
+    Without a block, those that need one are left out. Returns the names of what is in place. Raises ValueError where
+    Prefect has no such block.
+    """
+    from prefect.automations import Automation
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        block_id = None if block is None else str(_block_id(client, block))
+        wanted = yaml.safe_load(path.read_text())["automations"]
+        placed = [one for one in wanted if block_id or "$block" not in str(one)]
+        for one in placed:
+            for action in one["actions"]:
+                if action.get("block_document_id") == "$block":
+                    action["block_document_id"] = block_id
+            for earlier in client.read_automations_by_name(one["name"]):
+                client.delete_automation(earlier.id)
+            client.create_automation(Automation.model_validate(one))
+    return [one["name"] for one in placed]
+
+
+def _block_id(client: "SyncPrefectClient", block: str) -> UUID:
+    from prefect.exceptions import ObjectNotFound
+
+    kind, _, name = block.partition("/")
+    try:
+        return client.read_block_document_by_name(name, kind).id
+    except ObjectNotFound:
+        raise ValueError(f"Prefect has no block {block!r}; {HOW_TO}") from None
+
+
+def main() -> int:
+    """Puts them in place and says which."""
+    block = os.environ.get("ELSA_ALERT_BLOCK")
+    try:
+        placed = put_in_place(PATH, block)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("in place:", *placed, sep="\n  ")
+    if block is None:
+        print(f"Nobody is told of nights that fail; {HOW_TO}, and deploy again.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
