@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger, task
 
 from tasks.errors import InputError
+from tasks.resume import resumable
 from tasks.stages import Interactions
 from tasks.warehouse import Run, attach_events, connect, digest_of_file, first_row, sql
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 
 @task
+@resumable("interactions", Interactions, reads=("source", "quarantine", "interactions"))
 def build_interactions(run: Run) -> Interactions:
     """Writes interactions.parquet, sorted by user and item. Raises InputError if nothing is left that counts."""
     rules = run.config.interactions

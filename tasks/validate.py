@@ -8,6 +8,7 @@ from prefect import get_run_logger, task
 
 from tasks.config import Config
 from tasks.errors import InputError, ValidationFailed
+from tasks.resume import resumable
 from tasks.stages import Validated
 from tasks.warehouse import Run, connect, first_row, sql
 
@@ -28,6 +29,7 @@ class Rule:
 
 
 @task
+@resumable("validate", Validated, reads=("source", "quarantine", "validation"))
 def validate(run: Run) -> Validated:
     """Checks every rule, saves the results, and raises ValidationFailed with examples if one does not hold."""
     import polars as pl
