@@ -3,7 +3,7 @@ CONFIG ?= config/movielens.yaml
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help nightly test test-slow test-gpu lint bench clean
+.PHONY: help nightly test test-slow test-crash test-gpu lint bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ test: .venv/.ready lint  ## the tests (under 5 minutes on 2 cores)
 
 test-slow: .venv/.ready  ## the tests that take minutes
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
+
+test-crash: .venv/.ready  ## nights that are killed at every step and at random moments, and the counts
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m crash -s
 
 test-gpu: .venv/.ready  ## the tests that need a CUDA device; skipped, with the reason, where there is none
 	@$(BIN)/pytest -m gpu

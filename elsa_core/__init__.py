@@ -5,7 +5,7 @@ Vančura, Alves, Kasalický, Kordík: Scalable Linear Shallow Autoencoder for Co
 
 from elsa_core.device import DeviceError, resolve_device
 from elsa_core.ease import Ease, EaseError, ease_gigabytes, fit_ease
-from elsa_core.evaluate import evaluate, paired_difference, relative_lift
+from elsa_core.evaluate import evaluate, relative_lift, simultaneous_changes
 from elsa_core.load import load
 from elsa_core.model import Model
 from elsa_core.popularity import Popularity
@@ -29,7 +29,7 @@ __all__ = [
     "fit_ease",
     "fit_residual",
     "load",
-    "paired_difference",
     "relative_lift",
     "resolve_device",
+    "simultaneous_changes",
 ]

@@ -11,16 +11,20 @@ if TYPE_CHECKING:
 RESAMPLES = 2000
 LEVEL = 0.95
 BLOCK = 100  # resamples drawn at a time, to bound memory
+BLOCK_WEIGHTS = 4_000_000  # the same where each user of a resample has a weight
 
 
-def evaluate(items: np.ndarray, targets: sparse.csr_array, cutoffs: list[int]) -> dict[str, np.ndarray]:
+def evaluate(
+    items: np.ndarray, targets: sparse.csr_array, cutoffs: list[int], among: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """Ranking metrics of recommended `items` (users, k), -1 for no item, against `targets` (users, n_items).
 
     Each metric is one value a user, (users,) float64, named like 'ndcg@100':
     recall@k    hits / |targets|
     ndcg@k      Σ_hits 1/log2(rank + 1), over the same sum for the best possible list of min(k, |targets|) hits
     hit_rate@k  1 if there is a hit
-    A user must have a target, and k must not exceed the lists' length.
+    A user must have a target, and k must not exceed the lists' length. With `among` (n_items,) bool only the items
+    that it marks are hits and targets, and users without such a target have nan.
     """
     n_targets = np.diff(targets.indptr)
     if (n_targets == 0).any():
@@ -28,6 +32,15 @@ def evaluate(items: np.ndarray, targets: sparse.csr_array, cutoffs: list[int]) -
     if max(cutoffs) > items.shape[1]:
         raise ValueError(f"metrics at {max(cutoffs)} need lists of that length, got {items.shape[1]}")
     hits = is_target(items, targets)
+    if among is None:
+        return _of_hits(hits, n_targets, cutoffs)
+    n_targets = targets.astype(bool).astype(np.int64) @ among.astype(np.int64)
+    metrics = _of_hits(hits & among[items], np.maximum(n_targets, 1), cutoffs)
+    return {name: np.where(n_targets > 0, values, np.nan) for name, values in metrics.items()}
+
+
+def _of_hits(hits: np.ndarray, n_targets: np.ndarray, cutoffs: list[int]) -> dict[str, np.ndarray]:
+    """The metrics from hits (users, k) bool and each user's number of targets (users,), above 0."""
     discount = 1 / np.log2(np.arange(2, max(cutoffs) + 2))
     ideal = np.cumsum(discount)
     metrics = {}
@@ -96,11 +109,6 @@ def coverage_with_interval(items: np.ndarray, n_items: int, k: int, seed: int) -
     return value, max(0.0, value - 1.96 * spread), min(1.0, value + 1.96 * spread)
 
 
-def paired_difference(ours: np.ndarray, theirs: np.ndarray, seed: int) -> tuple[float, float, float]:
-    """Mean of ours − theirs over the same users (users,), with its bootstrap interval: (mean, low, high)."""
-    return mean_with_interval(ours - theirs, seed)
-
-
 def relative_lift(ours: np.ndarray, theirs: np.ndarray, seed: int) -> tuple[float, float, float]:
     """mean(ours)/mean(theirs) − 1 over the same users, with its paired bootstrap interval: (lift, low, high).
 
@@ -108,6 +116,44 @@ def relative_lift(ours: np.ndarray, theirs: np.ndarray, seed: int) -> tuple[floa
     """
     means = _resampled_means(np.stack([ours, theirs]), seed)
     return (float(_lift(ours.mean(), theirs.mean())), *_interval(_lift(*means)))
+
+
+def simultaneous_changes(
+    ours: np.ndarray, theirs: np.ndarray, rate: float, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """mean(ours)/mean(theirs) − 1 of several series over the same users, with intervals that hold for all of them.
+
+    ours, theirs (users, series); nan in a series leaves the user out of it, and no mean of theirs may be 0. Bootstrap
+    max-t (single-step, Romano and Wolf, Econometrica 2005) on the linearised ratio: the upper ends all lie above the
+    truth, but with probability `rate`; so do the lower ends below it, however the series depend on one another.
+    Returns (change, low, high), each (series,).
+    """
+    own, other = np.nanmean(ours, axis=0), np.nanmean(theirs, axis=0)
+    change = own / other - 1
+    errors = _resampled_errors((ours - (1 + change) * theirs) / other, seed)  # (RESAMPLES, series)
+    spread = errors.std(axis=0)
+    scaled = errors / np.where(spread > 0, spread, 1)
+    up, down = (np.quantile((sign * scaled).max(axis=1), 1 - rate) for sign in (-1, 1))
+    return change, change - max(down, 0) * spread, change + max(up, 0) * spread
+
+
+def _resampled_errors(values: np.ndarray, seed: int) -> np.ndarray:
+    """Means of RESAMPLES bootstrap draws of users, less the mean: (RESAMPLES, series) from (users, series) with nan.
+
+    A draw is a weight for each user, so that all series' means in a block of draws are one matrix product.
+    """
+    n_users, n_series = values.shape
+    is_in = ~np.isnan(values)
+    sums_and_counts = np.hstack([np.where(is_in, values - np.nanmean(values, axis=0), 0), is_in])
+    rng, means = np.random.default_rng(seed), []
+    n_at_once = max(1, BLOCK_WEIGHTS // n_users)
+    for first in range(0, RESAMPLES, n_at_once):
+        n_draws = min(n_at_once, RESAMPLES - first)
+        places = rng.integers(0, n_users, (n_draws, n_users)) + n_users * np.arange(n_draws)[:, None]
+        weights = np.bincount(places.ravel(), minlength=n_draws * n_users).reshape(n_draws, n_users)
+        totals = weights.astype(np.float64) @ sums_and_counts
+        means.append(totals[:, :n_series] / np.maximum(totals[:, n_series:], 1))
+    return np.concatenate(means)
 
 
 def _lift(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:

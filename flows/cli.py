@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import published
+from tasks import history, published
 from tasks.config import Config, read_config, reference
 from tasks.errors import InputError
 
@@ -23,6 +23,8 @@ examples:
   elsa recommend 42                              what user 42 should see next
   elsa similar 318 -k 5                          what is like item 318
   elsa runs                                      what happened on which night
+  elsa nightly --resume RUN                      go on with a run that died
+  elsa rollback                                  lead readers back to the tables before these
   elsa ingest --config my.yaml                   only take in new and changed files; then: elsa rejected
   elsa config                                    every configuration key
 
@@ -53,12 +55,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _command(
+    nightly = _command(
         commands,
         "nightly",
         _nightly,
         "run the night: ingest, validate, train, evaluate, and publish if the gate lets it pass",
     )
+    nightly.add_argument("--resume", metavar="RUN", help="go on with a run that died, failed or was rejected")
+    nightly.add_argument("--force-publish", action="store_true", help="publish even what the gate rejects")
+    nightly.add_argument("--reason", help="why; needed with --force-publish, and recorded")
     _command(commands, "ingest", _ingest, "take in new and changed source files, and nothing else")
     _command(commands, "validate", _validate, "check the expectations about the events, and nothing else")
     rejected = _command(commands, "rejected", _rejected, "show rows that were set aside, and why")
@@ -69,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     for command in (recommend, similar, rejected):
         command.add_argument("-k", type=_positive, default=10, metavar="N", help="how many rows (default 10)")
     _command(commands, "runs", _runs, "list all runs and how they ended")
+    rollback = _command(commands, "rollback", _rollback, "lead readers back to an earlier run's tables")
+    rollback.add_argument("run_id", nargs="?", metavar="RUN", help="which; without it, the one before the current")
+    publish = _command(commands, "publish", _publish, "publish an earlier run that has passed the gate, again")
+    publish.add_argument("run_id", metavar="RUN", help="which; elsa runs lists them")
+    for command in (rollback, publish):
+        command.add_argument("--reason", help="why, for the record")
     config = commands.add_parser("config", help="list every configuration key: default, unit, range, meaning")
     config.set_defaults(run=_config)
     return parser
@@ -94,10 +105,12 @@ def _positive(text: str) -> int:
 
 
 def _nightly(options: argparse.Namespace) -> int:
+    if options.force_publish != bool((options.reason or "").strip()):
+        raise InputError('--force-publish and --reason "why" go together: what is forced is recorded with its reason')
     config = read_config(options.config)
     from flows.nightly import nightly
 
-    outcome = _run_flow(nightly, config)
+    outcome = _run_flow(nightly, config, resume=options.resume, force_reason=options.reason)
     print(f"\nrun {outcome.run_id}: {outcome.status}")
     print("gate:", *outcome.checks, sep="\n  ")
     print(f"\nOn the test users, mean and 95 % interval:\n{published.metrics(config, outcome.run_id)}")
@@ -110,7 +123,7 @@ def _nightly(options: argparse.Namespace) -> int:
     return 0
 
 
-def _run_flow(flow: "Flow", config: Config) -> Any:
+def _run_flow(flow: "Flow", config: Config, **parameters: str | None) -> Any:
     """Runs a flow; where no Prefect server is configured, on a temporary one that has time to start."""
     from prefect import settings
 
@@ -122,7 +135,7 @@ def _run_flow(flow: "Flow", config: Config) -> Any:
         settings.PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120,  # 20 s are too few on a small machine
     }
     with settings.temporary_settings(set_defaults=defaults):
-        return flow(config)
+        return flow(config, **parameters)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
@@ -182,6 +195,18 @@ def _similar(options: argparse.Namespace) -> int:
 
 def _runs(options: argparse.Namespace) -> int:
     print(published.runs(read_config(options.config)))
+    return 0
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    to, back_from = history.roll_back(read_config(options.config), options.run_id, options.reason)
+    print(f"readers get run {to} again, no longer {back_from}")
+    return 0
+
+
+def _publish(options: argparse.Namespace) -> int:
+    back_from = history.publish_again(read_config(options.config), options.run_id, options.reason)
+    print(f"readers get run {options.run_id}, no longer {back_from}")
     return 0
 
 

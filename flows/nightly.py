@@ -20,11 +20,14 @@ from tasks.warehouse import end_run, open_run
 
 
 @flow(name="nightly")
-def nightly(config: Config) -> State:
-    """Ingests, validates, trains, evaluates and, if the gate lets the model pass, publishes new tables."""
+def nightly(config: Config, resume: str | None = None, force_reason: str | None = None) -> State:
+    """Ingests, validates, trains, evaluates and, if the gate lets the model pass, publishes new tables.
+
+    `resume` names a run that died or was rejected, to go on with; `force_reason` publishes what the gate rejects.
+    """
     check_device(config)
     check_expectations(config)
-    with open_run(config) as run:
+    with open_run(config, resume) as run:
         get_run_logger().info("run %s", run.run_id)
         events = ingest(run)
         validate(run)
@@ -32,7 +35,7 @@ def nightly(config: Config) -> State:
         interactions = build_interactions(run)
         matrix = build_matrix(run, interactions)
         evaluation_model = train(run, matrix)
-        verdict = judge(run, evaluate(run, evaluation_model))
+        verdict = judge(run, evaluate(run, evaluation_model), force_reason)
         if verdict.is_accepted:
             model = refit(run, matrix, evaluation_model)
             publish(run, materialize(run, events, interactions, matrix, model))

@@ -2,34 +2,60 @@
 
 from typing import TYPE_CHECKING
 
-from tasks.warehouse import Run, current_run_id, read_manifest
+from tasks.errors import InputError
+from tasks.warehouse import Run, current_run_id, digest_of_file, read_manifest
 
 if TYPE_CHECKING:
-    from elsa_core import Model
+    from elsa_core import Ease, Model
+
+STAGES = {"evaluation_model": "train", "model": "refit"}
 
 
-def comparable_champion(run: Run) -> tuple[str | None, str]:
+def find_champion(run: Run) -> tuple[str | None, str]:
     """The published run, if its evaluation model never saw tonight's test users; else None and why not."""
     run_id = current_run_id(run.warehouse)
     if run_id is None:
         return None, "none is published yet"
     folder = run.warehouse / "runs" / run_id
-    if not all((folder / name / "model.json").exists() for name in ("evaluation_model", "model")):
+    if not all((folder / name / "model.json").exists() for name in STAGES):
         return None, f"the published run {run_id} has no models any more"
     if read_manifest(folder)["config"]["holdout"] != run.config.holdout.model_dump():
         return None, f"the published run {run_id} held out other users"
     return run_id, ""
 
 
-def load_champion(run: Run, run_id: str, name: str) -> "Model":
+def comparable_champion(run: Run) -> tuple[str | None, str]:
+    """The same, if it also learned from what counts tonight; metrics at any k are made anew, so k does not matter."""
+    run_id, reason = find_champion(run)
+    if run_id is not None:
+        theirs = read_manifest(run.warehouse / "runs" / run_id)["config"]["interactions"]
+        ours = run.config.interactions.model_dump()
+        if changed := [name for name in ours if theirs.get(name) != ours[name]]:
+            return None, f"other events counted for the published run {run_id}: interactions.{changed[0]} has changed"
+    return run_id, reason
+
+
+def load_champion(run: Run, run_id: str, name: str) -> "Model | Ease":
     """Its model of that name over tonight's items: gone items are dropped, and new ones have rows of zeros."""
     import polars as pl
-
-    import elsa_core
 
     folder = run.warehouse / "runs" / run_id
     tonight = pl.read_parquet(run.folder / "items.parquet").select("item_id", "item_idx")
     theirs = pl.read_parquet(folder / "items.parquet").select("item_id")
     positions = theirs.join(tonight, on="item_id", how="left", maintain_order="left")["item_idx"]
-    champion = elsa_core.load(folder / name, run.config.policy_configs.policy.device)
+    champion = _load(run, run_id, name)
     return champion.reindex(positions.cast(pl.Int64).fill_null(-1).to_numpy(), len(tonight))
+
+
+def _load(run: Run, run_id: str, name: str) -> "Model | Ease":
+    """Raises InputError if the model's file is not the one that the run wrote."""
+    import elsa_core
+
+    folder = run.warehouse / "runs" / run_id
+    path = folder / name / "model.safetensors"
+    if not path.exists() or digest_of_file(path) != read_manifest(folder)["stages"][STAGES[name]]["digest"]:
+        raise InputError(
+            f"{path} is damaged: run {run_id} wrote something else. Readers keep its tables. Restore the file; "
+            f"or go back to another run: elsa rollback; or remove {path.parent}, to go on without comparison"
+        )
+    return elsa_core.load(path.parent, run.config.policy_configs.policy.device)

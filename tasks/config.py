@@ -2,6 +2,7 @@
 
 import difflib
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin
 from zoneinfo import available_timezones
@@ -262,10 +263,53 @@ class Evaluation(Section):
         return [f"{name}@{k}" for k in self.cutoffs for name in METRICS_AT_K]
 
 
+class Segments(Section):
+    history: list[int] = key(None, "Users fall into bands by the length of the history that the models are shown; upper ends of the bands but the last. [] for no bands.", unit="items", factory=lambda: [5, 20, 100])
+    popularity: list[float] = key(None, "Targets fall into bands of items, the most popular first; upper ends of the bands but the last. [] for no bands.", unit="share of interactions", factory=lambda: [0.5, 0.8])
+    column: str | None = key(None, "A column of the item metadata; targets fall into one segment for each of its values, the rarest together.", unit="column")
+    min_users: int = key(50, "Smaller segments are reported, but do not decide.", unit="test users", ge=2)
+    max_loss: float = key(0.05, "Relative loss against the published model that is borne in a segment.", unit="share", ge=0, lt=1)
+    minimums: dict[str, float] = key(None, "Lowest acceptable mean in a segment, such as {'history:1-5': 0.05}; also judged on a first night.", unit="metric", factory=dict)
+
+    @model_validator(mode="after")
+    def check_bands(self) -> Self:
+        for name, ends, is_in, words in (
+            ("history", self.history, lambda end: end >= 1, "from 1 on"),
+            ("popularity", self.popularity, lambda end: 0 < end < 1, "between 0 and 1"),
+        ):
+            if ends != sorted(set(ends)) or not all(map(is_in, ends)):
+                raise ValueError(f"{name} is {ends}: upper ends must ascend, each {words}")
+        for name, limit in self.minimums.items():
+            kind = name.split(":")[0]
+            if limit <= 0:
+                raise ValueError(f"minimums.{name} is {limit}: it must lie above 0; leave a segment without a floor out")
+            if name not in self.band_names() and (kind != self.column or ":" not in name):
+                known = [*self.band_names(), f"{self.column or '<column>'}:<value>"]
+                raise ValueError(f"minimums: there is no segment {name!r}; there are {', '.join(known)}")
+        return self
+
+    def band_names(self) -> list[str]:
+        """The segments that do not depend on the data."""
+        ends = [0, *self.history]
+        names = [f"history:{low + 1}-{high}" for low, high in pairwise(ends)]
+        names += [f"history:>{ends[-1]}"] if self.history else []
+        ends = [0, *self.popularity, 1] if self.popularity else []
+        return names + [f"popularity:{low:.0%}-{high:.0%}" for low, high in pairwise(ends)]
+
+
 class Gate(Section):
     metric: Literal["recall", "ndcg", "hit_rate"] = key("ndcg", "Metric, at the largest cut-off, for the comparisons with popularity and with the published model.", unit="name")
     minimums: dict[str, float] = key(None, "Lowest acceptable means, such as {ndcg@100: 0.1}.", unit="metric", factory=dict)
     min_lift_over_popularity: float = key(0.0, "The whole 95 % interval of the relative lift over popularity must lie above this.", unit="share", ge=-1)
+    max_loss: float = key(0.01, "Relative loss against the published model that is borne. A model whose whole interval lies below it is rejected.", unit="share", ge=0, lt=1)
+    false_alarm_rate: float = key(0.05, "How often, at most, a model that is as good as the published one may be rejected by the comparisons with it, segments included.", unit="share of nights", gt=0, le=0.5)
+    undecided: Literal["pass", "reject"] = key("pass", "What becomes of a model whose interval reaches to both sides of max_loss: too few test users to tell. reject asks for proof that it is not worse, and lets false alarms be.", unit="name")
+    segments: Segments = key(None, "Floors for groups of users and items.", factory=Segments)
+
+
+class Publication(Section):
+    keep: int = key(7, "How many published runs keep their tables and models, so that one can roll back to them. The current one always does.", unit="runs", ge=1)
+    grace_hours: float = key(24.0, "Tables stay for so long after readers were led to others, and a run's matrices and models after it ended.", unit="hours", ge=0)
 
 
 class Recommendations(Section):
@@ -278,6 +322,7 @@ class Config(Section):
 
     warehouse: str = key("warehouse", "Folder for everything that the nights write. A data set has a warehouse of its own. Relative to the working directory.", unit="path", min_length=1)
     memory_limit: str = key("4GB", "Most memory that DuckDB takes before it spills to disk.", unit="bytes", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
+    lock_wait_seconds: float = key(0.0, "How long a run waits for another one that is using the warehouse; 0 leaves at once.", unit="seconds", ge=0)
     seed: int = key(0, "Seed of everything random; two CPU runs with one seed are equal.", unit="any number", ge=0)
     source: Source = key(None, "Where events and items come from.", factory=Source)
     quarantine: Quarantine = key(None, "Which rows cannot be used, and are set aside.", factory=Quarantine)
@@ -289,6 +334,12 @@ class Config(Section):
     evaluation: Evaluation = key(None, "How the model is judged.", factory=Evaluation)
     gate: Gate = key(None, "What a model must reach to be published.", factory=Gate)
     recommendations: Recommendations = key(None, "What is published.", factory=Recommendations)
+    publication: Publication = key(None, "How long earlier runs are kept.", factory=Publication)
+
+    @property
+    def compared_metric(self) -> str:
+        """What the gate compares with popularity and with the published model, such as ndcg@100."""
+        return f"{self.gate.metric}@{max(self.evaluation.cutoffs)}"
 
     @model_validator(mode="after")
     def check_minimums(self) -> Self:
@@ -296,6 +347,8 @@ class Config(Section):
         for metric in self.gate.minimums:
             if metric not in allowed:
                 raise ValueError(f"gate.minimums.{metric} is not measured; with these cutoffs there are: {', '.join(allowed)}")
+        if self.gate.segments.column is not None and self.source.items is None:
+            raise ValueError("gate.segments.column needs item metadata to look at: set source.items")
         return self
 
     @property

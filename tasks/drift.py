@@ -8,6 +8,7 @@ from prefect import get_run_logger, task
 from tasks.config import Drift as DriftRules
 from tasks.errors import InputError, ValidationFailed
 from tasks.ledger import accept, refuse
+from tasks.resume import resumable
 from tasks.stages import Drift
 from tasks.warehouse import Run, connect, first_row, sql
 
@@ -37,12 +38,15 @@ class Watched:
 
 
 @task
+@resumable("drift", Drift, reads=("drift",))
 def watch_drift(run: Run) -> Drift:
     """Judges the new events and accepts them. Raises ValidationFailed if drift is blocking, and refuses them."""
     rules = run.config.drift
     with connect(run.events, run.config) as connection:
         connection.execute(sql("drift/history"))
         connection.execute("begin")
+        this_run = {"run_id": run.run_id}
+        connection.execute("delete from drift_history where run_id = $run_id and not is_accepted", this_run)
         n_new = first_row(connection, "select count(*) from events where not is_accepted")[0]
         watched = _watch(connection, run) if n_new else []
         odd = [one for one in watched if not one.passed]
@@ -50,6 +54,7 @@ def watch_drift(run: Run) -> Drift:
         for one in watched:
             values = {"run_id": run.run_id, "one": asdict(one), "is_accepted": not is_refused}
             connection.execute(sql("drift/insert"), values)
+        watched = [Watched(*row) for row in connection.execute(sql("drift/of_run"), this_run).fetchall()]
         refuse(connection) if is_refused else accept(connection)
         connection.execute("commit")
     _report(run, watched)
@@ -119,6 +124,7 @@ def _psi(connection: "DuckDBPyConnection", run: Run) -> float | None:
     columns = [name for (name,) in connection.execute("select column_name from (describe items)").fetchall()]
     if category not in columns:
         raise InputError(f"drift.category is {category!r}, but the item metadata has {', '.join(columns)}")
+    connection.execute("delete from drift_categories where run_id = $run_id", {"run_id": run.run_id})
     quoted = '"' + category.replace('"', '""') + '"'
     connection.execute(sql("drift/categories").replace("$category", quoted), {"run_id": run.run_id})
     window = {"run_id": run.run_id, "window": run.config.drift.window, "smallest_share": SMALLEST_SHARE}

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger, task
 
 from tasks.champion import comparable_champion, load_champion
-from tasks.stages import Evaluation, Trained
+from tasks.resume import CHAMPION, resumable
+from tasks.segments import find_segments
+from tasks.stages import COMMON_ITEMS, Evaluation, Trained
 from tasks.warehouse import Run
 
 if TYPE_CHECKING:
@@ -25,6 +27,11 @@ class TestUsers:
 
 
 @task
+@resumable(
+    "evaluate",
+    Evaluation,
+    reads=("policy_configs", "evaluation", "gate", "interactions", "holdout", "seed", CHAMPION),
+)
 def evaluate(run: Run, trained: Trained) -> Evaluation:
     """Writes every metric's mean and interval, and its value for each test user, for each model."""
     import numpy as np
@@ -37,17 +44,24 @@ def evaluate(run: Run, trained: Trained) -> Evaluation:
     users = _load_test_users(run)
     popularity = elsa_core.Popularity.fit(sparse.load_npz(run.folder / "train.npz"))
     tonight = elsa_core.load(run.folder / trained.path, device)
-    models = {run.config.policy_configs.policy.policy_type: tonight, "popularity": popularity}
+    models = {_own_name(run): tonight, "popularity": popularity}
     models |= _alternatives(run, tonight)
     champion, reason = comparable_champion(run)
     if champion is not None:
         models["champion"] = load_champion(run, champion, "evaluation_model")
     get_run_logger().info("champion: %s", champion or reason)
-    rows, per_user = [], {}
+    rows, per_user, lists = [], {}, {}
     for name, model in models.items():
-        own_rows, own_values = _judge(run, model, users, popularity.share)
+        lists[name], _ = model.recommend(users.fold_in, max(run.config.evaluation.cutoffs))
+        own_rows, own_values = _judge(run, lists[name], users, popularity.share)
         rows += [{"model": name, **row} for row in own_rows]
         per_user |= {f"{name}/{metric}": values for metric, values in own_values.items()}
+    compared = {name: lists[name] for name in lists if name in (_own_name(run), "champion")}
+    per_user |= _in_segments(run, compared, users, popularity.n_users_of)
+    unknown = {}
+    if champion is not None:
+        unknown = {name: _share_unknown(models[name], users) for name in compared}
+        per_user |= _on_common_items(run, tonight, models["champion"], users)
     pl.DataFrame(rows).write_parquet(run.folder / "metrics.parquet")
     np.savez(run.folder / "per_user.npz", **per_user)
     for row in rows:
@@ -55,9 +69,14 @@ def evaluate(run: Run, trained: Trained) -> Evaluation:
             get_run_logger().info(
                 "%s: nDCG@%s %.4f (%.4f to %.4f)", *(row[key] for key in ("model", "k", "value", "low", "high"))
             )
-    handle = Evaluation("metrics.parquet", "per_user.npz", users.targets.shape[0], champion, reason)
+    means = {f"{row['metric']}@{row['k']}": row["value"] for row in rows if row["model"] == _own_name(run)}
+    handle = Evaluation("metrics.parquet", "per_user.npz", users.targets.shape[0], means, champion, reason, unknown)
     run.record("evaluate", handle)
     return handle
+
+
+def _own_name(run: Run) -> str:
+    return run.config.policy_configs.policy.policy_type
 
 
 def _alternatives(run: Run, tonight: "LinearModel") -> "dict[str, LinearModel]":
@@ -87,9 +106,9 @@ def _load_test_users(run: Run) -> TestUsers:
 
 
 def _judge(
-    run: Run, model: object, users: TestUsers, share: "np.ndarray"
+    run: Run, items: "np.ndarray", users: TestUsers, share: "np.ndarray"
 ) -> "tuple[list[dict], dict[str, np.ndarray]]":
-    """One row a metric with its interval, and the values for each user where a metric has them.
+    """One row a metric of the lists (users, k) with its interval, and the values for each user where it has them.
 
     share (n_items,) is each item's share of the training users.
     """
@@ -97,7 +116,6 @@ def _judge(
 
     cutoffs, seed = run.config.evaluation.cutoffs, run.config.seed
     n_users, n_items = users.targets.shape
-    items, _ = model.recommend(users.fold_in, max(cutoffs))
     per_user = evaluate(items, users.targets, cutoffs)
     for k in cutoffs:
         per_user |= popularity_of_lists(items, share, k)
@@ -109,3 +127,44 @@ def _judge(
         value, low, high = means[metric]
         rows.append({"metric": name, "k": int(k), "value": value, "low": low, "high": high, "n_users": n_users})
     return rows, per_user
+
+
+def _in_segments(
+    run: Run, lists: "dict[str, np.ndarray]", users: TestUsers, popularity: "np.ndarray"
+) -> "dict[str, np.ndarray]":
+    """The gate's metric of each model's lists in each segment: 'model/metric/segment', nan for users outside."""
+    import numpy as np
+
+    from elsa_core import evaluate
+
+    metric, k = run.config.compared_metric, max(run.config.evaluation.cutoffs)
+    values = {}
+    for segment in find_segments(run, users.fold_in, users.targets, popularity):
+        for name, items in lists.items():
+            inside = evaluate(items, users.targets, [k], among=segment.items)[metric]
+            values[f"{name}/{metric}/{segment.name}"] = (
+                inside if segment.users is None else np.where(segment.users, inside, np.nan)
+            )
+    return values
+
+
+def _on_common_items(
+    run: Run, tonight: "LinearModel", champion: "LinearModel", users: TestUsers
+) -> "dict[str, np.ndarray]":
+    """Both models' values where only items that both know are candidates and targets; {} if they know the same."""
+    from elsa_core import evaluate
+
+    common = tonight.is_known & champion.is_known
+    if (tonight.is_known == champion.is_known).all() or not common[users.targets.indices].any():
+        return {}
+    metric, k = run.config.compared_metric, max(run.config.evaluation.cutoffs)
+    values = {}
+    for name, model in ((_own_name(run), tonight), ("champion", champion)):
+        items, _ = model.recommend(users.fold_in, k, allowed=common)
+        values[f"{name}/{metric}/{COMMON_ITEMS}"] = evaluate(items, users.targets, [k], among=common)[metric]
+    return values
+
+
+def _share_unknown(model: "LinearModel", users: TestUsers) -> float:
+    """The share of targets that the model cannot recommend, because its training saw no user with them."""
+    return float((~model.is_known[users.targets.indices]).mean())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger, task
 
 from tasks.stages import Events, Interactions, Matrix, Tables, Trained
-from tasks.warehouse import Run, attach_events, connect, first_row, sql
+from tasks.warehouse import Run, attach_events, connect, files_of_all_runs, first_row, sql
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,8 +125,8 @@ def _write_record_tables(
             "config": run.config.model_dump_json(),
             "versions": json.dumps({package: version(package) for package in PACKAGES}),
         },
-        "run_metrics": {"run_id": run.run_id, "metrics": str(folder / "metrics.parquet")},
-        "gate_checks": {"run_id": run.run_id, "gate_checks": str(folder / "gate_checks.parquet")},
+        "run_metrics": {"metrics": files_of_all_runs(run.warehouse, "evaluate", "metrics.parquet")},
+        "gate_checks": {"gate_checks": files_of_all_runs(run.warehouse, "gate", "gate_checks.parquet")},
         "validation_results": {
             "run_id": run.run_id,
             "validation": str(folder / "validation.parquet"),

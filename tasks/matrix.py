@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger, task
 
 from tasks.errors import InputError
+from tasks.resume import resumable
 from tasks.stages import Interactions, Matrix
 from tasks.warehouse import Run, connect, digest_of_file, sql
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 
 @task
+@resumable("matrix", Matrix, reads=("holdout",))
 def build_matrix(run: Run, interactions: Interactions) -> Matrix:
     """Writes what `stages.Matrix` names. Rows are all users, columns the items that count."""
     import polars as pl

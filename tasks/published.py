@@ -1,12 +1,14 @@
 """Reading the published tables and the history of runs, for people at a terminal."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.config import Config
 from tasks.errors import InputError
-from tasks.warehouse import connect, current_run_id, first_row, list_runs, sql
+from tasks.lock import age
+from tasks.warehouse import connect, current_run_id, first_row, list_runs, publications, sql
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
@@ -57,18 +59,25 @@ def rejected(config: Config, n: int) -> str:
 
 
 def runs(config: Config) -> str:
-    """All runs, newest first, with how they ended; an arrow marks the one that is published."""
+    """All runs, newest first: how they ended, the gate's metric, age; an arrow marks the one that is published."""
     warehouse = Path(config.warehouse).absolute()
     manifests = list_runs(warehouse)
     if not manifests:
         raise InputError(f"{config.warehouse} has no runs yet; start one with: elsa nightly --config FILE")
+    last = {entry["run_id"]: entry for entry in publications(warehouse)}
     current = current_run_id(warehouse)
-    lines = [f"  {'run':<24}{'started (UTC)':<22}{'status':<12}reason"]
+    lines = [f"  {'run':<24}{'age':<9}{'verdict':<12}{'metric':<20}notes"]
     for manifest in reversed(manifests):
-        mark = "→ " if manifest["run_id"] == current else "  "
-        reason = "; ".join(manifest["reasons"]).split("\n")[0]
+        run_id = manifest["run_id"]
+        seconds = (datetime.now(UTC) - datetime.fromisoformat(manifest["started_at"])).total_seconds()
+        gate = manifest["stages"].get("gate", {})
+        metric = f"{gate['metric']} {gate['value']:.4f}" if "value" in gate else ""
+        notes = [reason.split("\n")[0] for reason in manifest["reasons"]]
+        if run_id in last and last[run_id]["action"] != "publish":
+            notes.append("{action} at {at:.16} by {by}: {reason}".format(**last[run_id]))
         lines.append(
-            f"{mark}{manifest['run_id']:<24}{manifest['started_at'][:19]:<22}{manifest['status']:<12}{reason}".rstrip()
+            f"{'→' if run_id == current else ' '} {run_id:<24}{age(seconds):<9}{manifest['status']:<12}{metric:<20}"
+            f"{'; '.join(notes)}".rstrip()
         )
     return "\n".join(lines)
 
@@ -82,6 +91,20 @@ def metrics(config: Config, run_id: str) -> str:
 def models(config: Config, run_id: str) -> str:
     """Every model that the run judged on the same test users, the best first, as text."""
     return _of_metrics(config, run_id, "queries/models", {})
+
+
+def digest_of_tables(config: Config, path: Path) -> str:
+    """Of the contents of all tables but the records of how runs went: equal for equal events, configuration and seed.
+
+    Rows count in any order, so that two files are equal if their sorted contents are.
+    """
+    import hashlib
+
+    with connect(path, config, read_only=True) as connection:
+        tables = [name for (name,) in connection.execute(sql("queries/data_tables")).fetchall()]
+        digest = "select count(*), sum(md5_number_lower(cast({0} as varchar))) from {0}"
+        contents = [(name, *first_row(connection, digest.format(name))) for name in tables]
+    return hashlib.sha256(repr(contents).encode()).hexdigest()
 
 
 def _of_metrics(config: Config, run_id: str, query: str, parameters: dict) -> str:

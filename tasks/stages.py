@@ -5,6 +5,8 @@ Paths are relative to the run's folder (events.duckdb: to the warehouse), so tha
 
 from dataclasses import dataclass
 
+COMMON_ITEMS = "items that both models know"  # the segment of targets on which new items give nobody an advantage
+
 
 @dataclass(frozen=True)
 class Events:
@@ -101,21 +103,34 @@ class Trained:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """metrics.parquet (means with intervals) and per_user.npz (what they are means of)."""
+    """metrics.parquet (means with intervals) and per_user.npz (what they are means of).
+
+    per_user.npz     a value a test user under 'model/metric', and 'model/metric/segment' with nan for users outside
+    means            of tonight's model
+    unknown_targets  share of the targets that tonight's model, and the champion, cannot recommend
+    """
 
     path: str
     per_user_path: str
     n_users: int
+    means: dict[str, float]
     champion: str | None
     why_no_champion: str
+    unknown_targets: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """gate_checks.parquet, and what follows from it."""
+    """gate_checks.parquet, and what follows from it: accepted if no check failed, or if a person forced it.
+
+    value    of the metric that the gate compares
+    reasons  the checks that failed, and who forced the publication all the same
+    """
 
     path: str
     is_accepted: bool
+    metric: str
+    value: float
     checks: tuple[str, ...]
     reasons: tuple[str, ...]
 

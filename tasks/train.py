@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
 
-from tasks.champion import comparable_champion, load_champion
+from tasks.champion import find_champion, load_champion
 from tasks.config import Config
 from tasks.errors import InputError
+from tasks.resume import CHAMPION, resumable
 from tasks.stages import Matrix, Trained
 from tasks.warehouse import Run, digest_of_file, read_manifest
 
@@ -55,6 +56,7 @@ def check_device(config: Config) -> None:
 
 
 @task
+@resumable("train", Trained, reads=("policy_configs", "evaluation", "holdout", "seed", CHAMPION))
 def train(run: Run, matrix: Matrix) -> Trained:
     """Trains on the users that are not held out; the validation users stop training and choose the penalties."""
     _check_size(run.config, matrix)
@@ -68,6 +70,7 @@ def train(run: Run, matrix: Matrix) -> Trained:
 
 
 @task
+@resumable("refit", Trained, reads=("policy_configs", "evaluation", "holdout", "seed", CHAMPION))
 def refit(run: Run, matrix: Matrix, chosen: Trained) -> Trained:
     """Trains on everyone with the penalties that were chosen, and for the epochs that it took, but at least one."""
     inputs = ("interactions",)
@@ -121,7 +124,7 @@ def _train(run: Run, matrix: Matrix, stage: str, recipe: Recipe) -> Trained:
     policy = run.config.policy_configs.policy
     facts = [matrix.digest, asdict(recipe), policy.policy_type, version("elsa-nightly")]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    champion = comparable_champion(run)[0] if policy.warm_start else None
+    champion = find_champion(run)[0] if policy.warm_start else None
     published = read_manifest(run.warehouse / "runs" / champion)["stages"][stage] if champion else {}
     if published.get("inputs") == digest:
         get_run_logger().info(f"nothing has changed since run {champion}: its {recipe.name} is taken over")
@@ -166,9 +169,7 @@ def _fit_elsa(
     return model
 
 
-def _fit_ease(
-    config: Config, X: "csr_array", validation: "Validation | None", ridge: tuple[float, ...]
-) -> "Ease":
+def _fit_ease(config: Config, X: "csr_array", validation: "Validation | None", ridge: tuple[float, ...]) -> "Ease":
     from elsa_core import EaseError, fit_ease
 
     k, device = max(config.evaluation.cutoffs), config.policy_configs.policy.device

@@ -10,6 +10,7 @@ from tasks.config import Expectation
 from tasks.errors import InputError, ValidationFailed
 from tasks.expectations import all_expectations, as_great_expectations
 from tasks.ledger import has_events, refuse
+from tasks.resume import resumable
 from tasks.stages import Validated
 from tasks.warehouse import Run, connect, first_row
 
@@ -20,6 +21,7 @@ N_EXAMPLES = 3
 
 
 @task
+@resumable("validate", Validated, reads=("source", "quarantine", "validation"))
 def validate(run: Run) -> Validated:
     """Checks every expectation and saves the results. Raises ValidationFailed with examples if a blocking one fails.
 

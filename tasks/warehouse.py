@@ -1,25 +1,24 @@
 """Where a run's files live, who may write, and how SQL is run."""
 
-import fcntl
 import hashlib
 import json
 import os
-import socket
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.config import Config
 from tasks.errors import InputError, WarehouseBusy
+from tasks.lock import is_locked, locked
 
 if TYPE_CHECKING:
     import duckdb
 
+DISK_ERRORS = ("No space left", "Read-only file system", "Permission denied", "quota exceeded", "Input/output error")
 ODD_IN_PATHS = "'\"$?#%;"  # DuckDB or SQLAlchemy would read more into them
 
 
@@ -46,12 +45,39 @@ class Run:
         """Adds a finished stage's handle to the run's manifest."""
         manifest = read_manifest(self.folder)
         manifest["stages"][stage] = asdict(handle)
-        _write_json(self.folder / "manifest.json", manifest)
+        write_json(self.folder / "manifest.json", manifest)
 
 
 @contextmanager
-def open_run(config: Config) -> Iterator[Run]:
-    """Locks the warehouse, makes the run's folder, and writes in its manifest if the run fails."""
+def open_run(config: Config, resume: str | None = None) -> Iterator[Run]:
+    """Locks the warehouse, makes the run's folder or takes up an earlier run's, and writes down if the run fails.
+
+    Raises WarehouseBusy if another run has the lock, InputError if the disk is full or may not be written to.
+    """
+    warehouse = _folder(config)
+    with _disk_errors(), locked(warehouse / "lock", config.lock_wait_seconds):
+        _tidy(warehouse)
+        run = Run(config, _new_run_folder(warehouse) if resume is None else resume)
+        manifest = {"run_id": run.run_id, "stages": {}, "inputs": {}, "files": {}}
+        if resume is not None:
+            manifest = _resumable(warehouse, resume)
+        manifest |= {
+            "started_at": _now(),
+            "status": "running",
+            "reasons": [],
+            "replaces": current_run_id(warehouse),
+            "config": config.model_dump(),
+        }
+        write_json(run.folder / "manifest.json", manifest)
+        try:
+            yield run
+        except BaseException as error:
+            with suppress(OSError):  # on a full disk the run counts as died
+                end_run(run, "failed", (f"{type(error).__name__}: {error}",))
+            raise
+
+
+def _folder(config: Config) -> Path:
     warehouse = Path(config.warehouse).absolute()
     if odd := set(str(warehouse)) & set(ODD_IN_PATHS):
         raise InputError(f"warehouse {warehouse}: its path has {' '.join(sorted(odd))} in it; choose one without")
@@ -59,29 +85,38 @@ def open_run(config: Config) -> Iterator[Run]:
         warehouse.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"warehouse {config.warehouse} cannot be made: {error.strerror}; set another path") from None
-    with _locked(warehouse):
-        _tidy(warehouse)
-        run = Run(config, _new_run_folder(warehouse))
-        manifest = {
-            "run_id": run.run_id,
-            "started_at": _now(),
-            "status": "running",
-            "reasons": [],
-            "stages": {},
-            "config": config.model_dump(),
-        }
-        _write_json(run.folder / "manifest.json", manifest)
-        try:
-            yield run
-        except BaseException as error:
-            end_run(run, "failed", (f"{type(error).__name__}: {error}",))
+    return warehouse
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Raises InputError where the disk is full or read-only, whichever library met with it."""
+    try:
+        yield
+    except (InputError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        said = next((line for line in str(error).splitlines() if any(words in line for words in DISK_ERRORS)), None)
+        if said is None:
             raise
+        raise InputError(f"the warehouse cannot be written to: {said}; readers keep the tables they had") from error
+
+
+def _resumable(warehouse: Path, run_id: str) -> dict:
+    """The manifest of a run that can go on. Raises InputError if there is none, or it is published already."""
+    folder = warehouse / "runs" / run_id
+    if not (folder / "manifest.json").exists():
+        raise InputError(f"there is no run {run_id} to resume; elsa runs lists them")
+    manifest = read_manifest(folder)
+    if current_run_id(warehouse) == run_id or manifest["status"] == "published":
+        raise InputError(f"run {run_id} is published already; to publish it again: elsa publish {run_id}")
+    return {"inputs": {}, "files": {}} | manifest
 
 
 def end_run(run: Run, status: str, reasons: tuple[str, ...] = ()) -> None:
     """Writes how the run ended: published, rejected or failed."""
     manifest = read_manifest(run.folder) | {"status": status, "reasons": reasons, "finished_at": _now()}
-    _write_json(run.folder / "manifest.json", manifest)
+    write_json(run.folder / "manifest.json", manifest)
 
 
 def read_manifest(folder: Path) -> dict:
@@ -90,21 +125,48 @@ def read_manifest(folder: Path) -> dict:
 
 def list_runs(warehouse: Path) -> list[dict]:
     """The manifests of all runs, oldest first; a run that says it is running while nobody holds the lock has died."""
-    is_idle = not _is_locked(warehouse)
-    current = current_run_id(warehouse)
+    is_idle = not is_locked(warehouse / "lock")
+    published = {current_run_id(warehouse), *(entry["run_id"] for entry in publications(warehouse))}
     manifests = [read_manifest(path.parent) for path in sorted(warehouse.glob("runs/*/manifest.json"))]
     for manifest in manifests:
-        if manifest["run_id"] == current:
+        if manifest["run_id"] in published:
             manifest["status"] = "published"  # whatever happened after the flip
         elif manifest["status"] == "running" and is_idle:
             manifest["status"] = "died"
     return manifests
 
 
+def files_of_all_runs(warehouse: Path, stage: str, name: str) -> list[str]:
+    """The file of that name of every run that has finished the stage, oldest first."""
+    folders = (path.parent for path in sorted(warehouse.glob("runs/*/manifest.json")))
+    return [str(folder / name) for folder in folders if stage in read_manifest(folder)["stages"]]
+
+
 def current_run_id(warehouse: Path) -> str | None:
     """The run whose tables readers get, or None before the first publication."""
     link = warehouse / "current.duckdb"
     return Path(os.readlink(link)).stem if link.is_symlink() else None
+
+
+def publications(warehouse: Path) -> list[dict]:
+    """Every time that readers were led to another run, oldest first."""
+    path = warehouse / "publications.jsonl"
+    entries = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    current = current_run_id(warehouse)
+    if current is not None and (not entries or entries[-1]["run_id"] != current):  # died between flip and record
+        at = datetime.fromtimestamp((warehouse / "current.duckdb").lstat().st_mtime, UTC)
+        replaced = entries[-1]["run_id"] if entries else None
+        entries.append(
+            {
+                "at": at.isoformat(),
+                "run_id": current,
+                "replaced": replaced,
+                "action": "publish",
+                "by": None,
+                "reason": None,
+            }
+        )
+    return entries
 
 
 def connect(path: Path | str, config: Config, *, read_only: bool = False) -> "duckdb.DuckDBPyConnection":
@@ -154,51 +216,20 @@ def digest_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@contextmanager
-def _locked(warehouse: Path) -> Iterator[None]:
-    """Holds the warehouse's lock; the system releases it when the process ends, however it ends."""
-    with (warehouse / "lock").open("a+") as lock:
-        if not _try_lock(lock, fcntl.LOCK_EX):
-            lock.seek(0)
-            raise WarehouseBusy(
-                f"warehouse {warehouse} is in use by another run ({lock.read().strip()}); "
-                "wait for it to end, or stop it"
-            )
-        lock.truncate(0)
-        lock.write(f"pid {os.getpid()} on {socket.gethostname()} since {_now()}")
-        lock.flush()
-        yield
-
-
 def _tidy(warehouse: Path) -> None:
     """Removes what a killed run left unfinished; refuses a warehouse whose link is something else."""
+    refuse_plain_file(warehouse)
+    for unfinished in warehouse.glob("published/*.unfinished*"):
+        unfinished.unlink()
+
+
+def refuse_plain_file(warehouse: Path) -> None:
+    """Raises InputError if current.duckdb is no symlink: somebody's file is not overwritten."""
     link = warehouse / "current.duckdb"
     if link.exists() and not link.is_symlink():
         raise InputError(
             f"{link} is a file, but must be a symlink that this program made; move it away and run again"
         )
-    for unfinished in warehouse.glob("published/*.unfinished*"):
-        unfinished.unlink()
-
-
-def _is_locked(warehouse: Path) -> bool:
-    path = warehouse / "lock"
-    if not path.exists():
-        return False
-    with path.open() as lock:
-        return not _try_lock(lock, fcntl.LOCK_SH)
-
-
-def _try_lock(lock: IO, kind: int) -> bool:
-    """Takes the lock, trying for a second: whoever only looks holds it for a moment."""
-    for _ in range(10):
-        try:
-            fcntl.flock(lock, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.1)
-        else:
-            return True
-    return False
 
 
 def _new_run_folder(warehouse: Path) -> str:
@@ -212,7 +243,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _write_json(path: Path, content: dict) -> None:
+def write_json(path: Path, content: dict) -> None:
     """All or nothing: a reader sees the old file or the new one."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(content, indent=1))

@@ -47,8 +47,8 @@ def test_a_night_and_then_the_tables(my_config: str, world: Path, capfd: pytest.
 
     assert main(["runs", "--config", my_config]) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert re.fullmatch(r"  \S+ +\S+ +rejected +ndcg@10 is .*", lines[1])
-    assert re.fullmatch(rf"→ {run_id} +\S+ +published", lines[2])
+    assert re.fullmatch(r"  \S+ +\d+ s +rejected +ndcg@10 0\.\d{4} +ndcg@10 is .*", lines[1])
+    assert re.fullmatch(rf"→ {run_id} +\d+ s +published +ndcg@10 0\.\d{{4}}", lines[2])
 
 
 @pytest.mark.usefixtures("prefect_server")

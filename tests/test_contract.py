@@ -17,6 +17,13 @@ CHECKS = sorted(path.stem for path in (Path(__file__).parents[1] / "sql" / "chec
 
 SABOTAGE = {
     "embeddings_are_unit_length": "update item_embeddings set embedding = [0, 0, 0, 0, 0, 0, 0, 2] where item_id = 3",
+    "embeddings_have_one_width": """
+        create table wider as
+            select user_id, array_concat(embedding, [0::float])::float[9] as embedding from user_embeddings;
+        drop table user_embeddings;
+        alter table wider rename to user_embeddings
+    """,
+    "one_run_id": "update validation_results set run_id = 'another'",
     "every_user_is_there": "delete from user_topk where user_id = 5; delete from user_items where user_id = 5",
     "ids_resolve": "update item_neighbors set neighbor_item_id = 999 where item_id = 3 and rank = 5",
     "lists_are_complete": "delete from user_topk where user_id = 5 and rank = 10",

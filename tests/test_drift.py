@@ -14,7 +14,7 @@ from tasks.drift import SHARES, watch_drift
 from tasks.errors import InputError, ValidationFailed
 from tasks.ingest import ingest
 from tasks.stages import Drift
-from tasks.warehouse import open_run
+from tasks.warehouse import open_run, read_manifest, write_json
 from tests.conftest import config
 from tests.test_ingest import stored
 
@@ -149,6 +149,36 @@ def test_a_night_let_through_once_is_known_to_later_ones_and_a_refused_one_is_no
     assert night(settings(severity="warning")).n_nights == N_NIGHTS
     assert stored("select count(*) from event_files where is_valid") == [(N_NIGHTS + 1,)]
     assert stored(nights) == [(N_NIGHTS + 1, N_NIGHTS + 3)]
+
+
+def test_a_run_that_goes_on_keeps_what_it_had_recorded(world: Path) -> None:
+    earlier_nights(1, category="genre")
+    deliver(1, usual(1))
+    config = settings(category="genre")
+    with open_run(config) as run:
+        ingest.fn(run)
+        first = watch_drift.fn(run)
+        recorded = pl.read_parquet(run.folder / "drift.parquet")
+        manifest = read_manifest(run.folder)
+        del manifest["inputs"]["drift"], manifest["stages"]["drift"]  # as if it had died right after
+        write_json(run.folder / "manifest.json", manifest)
+        again = watch_drift.fn(run)
+        assert (first.n_new_events, again.n_new_events) == (len(set(usual(1))), 0)
+        assert pl.read_parquet(run.folder / "drift.parquet").equals(recorded) and len(recorded) == len(ODD_NIGHTS)
+
+
+def test_a_refused_run_that_goes_on_is_recorded_once(ninth_night: None) -> None:
+    deliver(8, usual(8, 800))
+    with pytest.raises(ValidationFailed), open_run(settings(category="genre")) as run:
+        ingest.fn(run)
+        watch_drift.fn(run)
+    with open_run(settings(category="genre", severity="warning"), run.run_id) as run:
+        ingest.fn(run)
+        watch_drift.fn(run)
+    of_run = f"run_id = '{run.run_id}'"
+    assert history("metric, is_accepted", of_run) == [(metric, True) for metric in sorted(ODD_NIGHTS)]
+    counts = f"select count(*), count(distinct category) from drift_categories where {of_run}"
+    assert stored(counts) == [(2, 2)]
 
 
 def test_the_window_forgets(world: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from elsa_core import evaluate, paired_difference, relative_lift
+from elsa_core import evaluate, relative_lift
 from elsa_core.evaluate import coverage_with_interval, mean_with_interval, popularity_of_lists
 
 hypothesis_settings = settings(deadline=None, max_examples=50)
@@ -149,13 +149,6 @@ def test_the_width_of_an_interval_agrees_with_the_normal_one() -> None:
     _, low, high = mean_with_interval(values, seed=0)
     normal_width = 2 * 1.96 * values.std() / np.sqrt(2000)  # a 90 % interval would be 16 % narrower
     assert high - low == pytest.approx(normal_width, rel=0.1)
-
-
-def test_a_difference_is_paired() -> None:
-    ours = np.random.default_rng(0).random(200)
-    assert paired_difference(ours, ours, seed=0) == (0, 0, 0)
-    # Users differ a lot, but the difference is the same for each of them.
-    assert paired_difference(ours + 0.25, ours, seed=0) == pytest.approx((0.25, 0.25, 0.25))
 
 
 def test_a_relative_lift_by_hand() -> None:

@@ -1,4 +1,5 @@
--- grain: one row per check of the gate
+-- grain: one row per run and check of the gate, of every night until now
 create table output.gate_checks as
-select $run_id as run_id, * from read_parquet($gate_checks)
-order by name, metric;
+select string_split(filename, '/')[-2] as run_id, * exclude (filename)
+from read_parquet($gate_checks, filename = true, union_by_name = true)
+order by run_id, name, metric, segment;

@@ -1,4 +1,5 @@
--- grain: one row per model, metric and cut-off
+-- grain: one row per run, model, metric and cut-off, of every night until now
 create table output.run_metrics as
-select $run_id as run_id, * from read_parquet($metrics)
-order by model, metric, k;
+select string_split(filename, '/')[-2] as run_id, * exclude (filename)
+from read_parquet($metrics, filename = true, union_by_name = true)
+order by run_id, model, metric, k;

@@ -1,0 +1,156 @@
+"""What readers get: the flip of the symlink, the way back, the record of both, and what is kept of earlier runs."""
+
+import json
+import os
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tasks.config import Config
+from tasks.errors import InputError
+from tasks.lock import locked, me
+from tasks.warehouse import (
+    Run,
+    connect,
+    current_run_id,
+    first_row,
+    publications,
+    read_manifest,
+    refuse_plain_file,
+)
+
+SECONDS_FOR_A_FLIP = 60.0  # whoever flips or prunes holds the lock for moments
+KEPT_FOREVER = {"manifest.json", "metrics.parquet", "gate_checks.parquet", "validation.parquet"}
+
+
+def publish_first(run: Run) -> None:
+    """Leads readers to tonight's run. Raises InputError if they were led elsewhere since the run began."""
+    replaces = read_manifest(run.folder)["replaces"]
+    with _flipping(run.warehouse):
+        current = current_run_id(run.warehouse)
+        if current != replaces:
+            raise InputError(
+                f"readers were led from run {replaces} to {current} while this run was under way; the gate knew only "
+                f"the former, so nothing was published. To be judged anew: elsa nightly --resume {run.run_id}"
+            )
+        _flip(run.warehouse, run.run_id, "publish", None)
+
+
+def publish_again(config: Config, run_id: str, reason: str | None = None) -> str:
+    """Leads readers to an earlier run that has passed the gate, and returns the run they came from."""
+    return _go_to(config, run_id, "publish again", reason)
+
+
+def roll_back(config: Config, run_id: str | None = None, reason: str | None = None) -> tuple[str, str]:
+    """Leads readers back to a run, or to the newest published one before the current; returns (to, from)."""
+    warehouse = Path(config.warehouse).absolute()
+    current = current_run_id(warehouse)
+    if run_id is None:
+        once = {entry["run_id"] for entry in publications(warehouse)}
+        earlier = [name for name in _there(warehouse) if name in once and current is not None and name < current]
+        if not earlier:
+            raise InputError(f"no run before {current} has its tables still: there is nothing to roll back to")
+        run_id = earlier[-1]
+    return run_id, _go_to(config, run_id, "rollback", reason)
+
+
+def prune(run: Run) -> list[str]:
+    """Removes old tables, and the matrices and models of old runs; returns the names of what it removed.
+
+    Kept are the current run's, those of the last `keep` published runs, and whatever readers were led away from, or
+    ended, less than `grace_hours` ago; of every run its manifest, metrics and verdicts.
+    """
+    rules, warehouse = run.config.publication, run.warehouse
+    with _flipping(warehouse):
+        history = publications(warehouse)
+        last = list(dict.fromkeys(entry["run_id"] for entry in reversed(history)))[: rules.keep]
+        kept = {current_run_id(warehouse), run.run_id, *last}
+        before = datetime.now(UTC) - timedelta(hours=rules.grace_hours)
+        left = {entry["replaced"]: datetime.fromisoformat(entry["at"]) for entry in history}
+        removed = []
+        for path in sorted(warehouse.glob("published/*.duckdb")):
+            if path.stem not in kept and left.get(path.stem, _changed(path)) < before:
+                path.unlink()
+                removed.append(path.name)
+        for path in sorted(warehouse.glob("runs/*/manifest.json")):
+            name = path.parent.name
+            if name not in kept and max(left.get(name, _changed(path)), _changed(path)) < before:
+                removed += [f"{name}/{heavy}" for heavy in _remove_heavy(path.parent)]
+        return removed
+
+
+def _remove_heavy(folder: Path) -> list[str]:
+    heavy = sorted(path for path in folder.iterdir() if path.name not in KEPT_FOREVER)
+    for path in heavy:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return [path.name for path in heavy]
+
+
+def _changed(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
+def _there(warehouse: Path) -> list[str]:
+    """Runs with finished, checked tables, oldest first."""
+    return sorted(path.stem for path in warehouse.glob("published/*.duckdb"))
+
+
+def _go_to(config: Config, run_id: str, action: str, reason: str | None) -> str:
+    warehouse = Path(config.warehouse).absolute()
+    if not warehouse.exists():
+        raise InputError(
+            f"{config.warehouse} has no published tables yet; make some with: elsa nightly --config FILE"
+        )
+    with _flipping(warehouse):
+        there = _there(warehouse)
+        if run_id not in there:
+            raise InputError(
+                f"no tables of a run {run_id} are published; there are those of: {', '.join(there) or 'none'}"
+            )
+        current = current_run_id(warehouse)
+        if run_id == current:
+            raise InputError(f"run {run_id} is what readers get already")
+        _require_whole(config, warehouse / "published" / f"{run_id}.duckdb", run_id)
+        _flip(warehouse, run_id, action, reason)
+    return current
+
+
+def _require_whole(config: Config, path: Path, run_id: str) -> None:
+    """Raises InputError unless the file opens and is that run's."""
+    with connect(path, config, read_only=True) as connection:
+        found = first_row(connection, "select run_id from run_info")[0]
+    if found != run_id:
+        raise InputError(f"{path} holds the tables of run {found}, not of {run_id}; it was replaced by hand")
+
+
+def _flipping(warehouse: Path):
+    """A lock of its own, held for moments: a person can roll back while a night is under way."""
+    return locked(warehouse / "publication.lock", SECONDS_FOR_A_FLIP)
+
+
+def _flip(warehouse: Path, run_id: str, action: str, reason: str | None) -> None:
+    """Points current.duckdb at the run's tables, at once, then records it. `publications` mends a missing record."""
+    refuse_plain_file(warehouse)
+    history, replaced = publications(warehouse), current_run_id(warehouse)
+    new_link = warehouse / "current.duckdb.new"
+    new_link.unlink(missing_ok=True)
+    new_link.symlink_to(Path("published") / f"{run_id}.duckdb")
+    new_link.replace(warehouse / "current.duckdb")
+    sync(warehouse)
+    entry = {"at": datetime.now(UTC).isoformat(), "run_id": run_id, "replaced": replaced}
+    history.append(entry | {"action": action, "by": me(), "reason": reason})
+    text = "".join(json.dumps(one) + "\n" for one in history)
+    temporary = warehouse / "publications.jsonl.new"
+    temporary.write_text(text)
+    sync(temporary)
+    temporary.replace(warehouse / "publications.jsonl")
+    sync(warehouse)
+
+
+def sync(path: Path) -> None:
+    """Asks the system to put a file or a folder on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

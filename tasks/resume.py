@@ -1,0 +1,78 @@
+"""Going on with a run that died: a finished stage whose inputs and files are unchanged is not done again."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger
+
+from tasks.warehouse import Run, current_run_id, digest_of_file, read_manifest, write_json
+
+CHAMPION = "champion"  # in `reads`: the stage looks at the published run
+
+
+def resumable(stage: str, kind: type, reads: tuple[str, ...]) -> Callable:
+    """A stage that writes into the run's folder, records itself as `stage`, and returns a handle of that kind.
+
+    Its inputs are the sections of the configuration that it `reads`, its arguments, and what earlier stages recorded
+    and wrote. The manifest keeps their digest, and those of the files that the stage wrote.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def done_once(run: Run, *arguments: Any) -> Any:
+            inputs = _inputs(run, stage, reads, arguments)
+            manifest = read_manifest(run.folder)
+            if manifest["inputs"].get(stage) == inputs and _are_whole(run.folder, manifest["files"][stage]):
+                get_run_logger().info("%s: done before, and nothing that it depends on has changed", stage)
+                return _handle(kind, manifest["stages"][stage])
+            before = _listing(run.folder)
+            handle = function(run, *arguments)
+            written = [path for path, state in _listing(run.folder).items() if before.get(path) != state]
+            manifest = read_manifest(run.folder)
+            manifest["inputs"][stage] = inputs
+            manifest["files"][stage] = {path: digest_of_file(run.folder / path) for path in written}
+            write_json(run.folder / "manifest.json", manifest)
+            return handle
+
+        return done_once
+
+    return decorate
+
+
+def _inputs(run: Run, stage: str, reads: tuple[str, ...], arguments: tuple) -> str:
+    manifest, config = read_manifest(run.folder), run.config.model_dump()
+    names = list(manifest["stages"])
+    earlier = names[: names.index(stage)] if stage in names else names
+    facts = [
+        version("elsa-nightly"),
+        {name: config[name] for name in reads if name != CHAMPION},
+        current_run_id(run.warehouse) if CHAMPION in reads else None,
+        [asdict(argument) if is_dataclass(argument) else argument for argument in arguments],
+        [(name, manifest["stages"][name].get("digest"), manifest["files"].get(name)) for name in earlier],
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _are_whole(folder: Path, files: dict[str, str]) -> bool:
+    return all((folder / path).exists() and digest_of_file(folder / path) == digest for path, digest in files.items())
+
+
+def _listing(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Every file of the run but its manifest, with what changes when it is written."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.stem != "manifest")
+    return {str(path.relative_to(folder)): _state(path) for path in files}
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _handle(kind: type, content: dict) -> Any:
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()})
