@@ -8,6 +8,7 @@ from elsa_core.sparse_product import add_product, add_stored
 
 ITEM_BLOCK = 65_536
 BLOCK_SCORES = 2**23  # 32 MB at a time: as many users as fit
+LEAST_ROWS = 32  # of a product: BLAS rounds one of a few rows in another way, and scores must not depend on that
 GROUP = 16  # columns whose maximum is looked at first
 
 Product = tuple[sparse.csr_array, sparse.csr_array]  # (rows, any) and (any, n_items), to be multiplied
@@ -39,15 +40,19 @@ def top_k(
     indices = np.full((len(users), k), -1, dtype=np.int64)
     scores = np.full((len(users), k), np.nan, dtype=np.float32)
     width = max(1, min(n_items, ITEM_BLOCK))
-    buffer = torch.empty(min(max(1, BLOCK_SCORES // width), len(users)) * width, device=items.device)
-    for first in range(0, len(users), max(1, len(buffer) // width)):
-        rows = slice(first, min(first + len(buffer) // width, len(users)))
-        best = torch.empty((rows.stop - first, 0), device=items.device)
-        where = torch.empty((rows.stop - first, 0), dtype=torch.int64, device=items.device)
+    n_at_once = min(max(1, BLOCK_SCORES // width), len(users))
+    buffer = torch.empty(max(n_at_once, LEAST_ROWS) * width, device=items.device)
+    for first in range(0, len(users), max(1, n_at_once)):
+        rows = slice(first, min(first + n_at_once, len(users)))
+        n_rows = rows.stop - first
+        padding = max(0, LEAST_ROWS - n_rows)
+        padded = torch.nn.functional.pad(users[rows], (0, 0, 0, padding))
+        best = torch.empty((n_rows, 0), device=items.device)
+        where = torch.empty((n_rows, 0), dtype=torch.int64, device=items.device)
         for start in range(0, n_items, ITEM_BLOCK):
             columns = slice(start, min(start + ITEM_BLOCK, n_items))
-            shape = rows.stop - first, columns.stop - start
-            block = torch.mm(users[rows], items[columns].T, out=buffer[: shape[0] * shape[1]].view(shape))
+            shape = len(padded), columns.stop - start
+            block = torch.mm(padded, items[columns].T, out=buffer[: shape[0] * shape[1]].view(shape))[:n_rows]
             _mark(block, rows, columns, add, exclude, candidates)
             values, at = select(block, k)
             if start:

@@ -3,6 +3,7 @@
 from prefect import flow, get_run_logger
 from prefect.states import Completed, State
 
+from flows.hooks import record_end
 from tasks.config import Config
 from tasks.drift import watch_drift
 from tasks.evaluate import evaluate
@@ -19,7 +20,7 @@ from tasks.validate import validate
 from tasks.warehouse import end_run, open_run
 
 
-@flow(name="nightly")
+@flow(name="nightly", on_crashed=[record_end], on_cancellation=[record_end])
 def nightly(config: Config, resume: str | None = None, force_reason: str | None = None) -> State:
     """Ingests, validates, trains, evaluates and, if the gate lets the model pass, publishes new tables.
 
@@ -27,22 +28,24 @@ def nightly(config: Config, resume: str | None = None, force_reason: str | None 
     """
     check_device(config)
     check_expectations(config)
+    limit = {"timeout_seconds": config.training_timeout_seconds}
     with open_run(config, resume) as run:
         get_run_logger().info("run %s", run.run_id)
         events = ingest(run)
         validate(run)
-        watch_drift(run)
+        drift = watch_drift(run)
         interactions = build_interactions(run)
         matrix = build_matrix(run, interactions)
-        evaluation_model = train(run, matrix)
+        evaluation_model = train.with_options(**limit)(run, matrix)
         verdict = judge(run, evaluate(run, evaluation_model), force_reason)
         if verdict.is_accepted:
-            model = refit(run, matrix, evaluation_model)
+            model = refit.with_options(**limit)(run, matrix, evaluation_model)
             publish(run, materialize(run, events, interactions, matrix, model))
         status = "published" if verdict.is_accepted else "rejected"
         end_run(run, status, verdict.reasons)
     outcome = Outcome(run.run_id, status, verdict.checks, verdict.reasons)
-    return Completed(name=status.capitalize(), message="; ".join(verdict.reasons) or None, data=outcome)
+    name = "Drifting" if drift.warnings and verdict.is_accepted else status.capitalize()
+    return Completed(name=name, message="; ".join((*verdict.reasons, *drift.warnings)) or None, data=outcome)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from tasks.config import Drift as DriftRules
 from tasks.errors import InputError, ValidationFailed
 from tasks.ledger import accept, refuse
 from tasks.resume import resumable
+from tasks.retries import RETRIES
 from tasks.stages import Drift
 from tasks.warehouse import Run, connect, first_row, sql
 
@@ -37,7 +38,7 @@ class Watched:
         return f"{self.metric} {observed}" + (f", expected {expected} ({low} to {high})" if self.n_nights else "")
 
 
-@task
+@task(**RETRIES)
 @resumable("drift", Drift, reads=("drift",))
 def watch_drift(run: Run) -> Drift:
     """Judges the new events and accepts them. Raises ValidationFailed if drift is blocking, and refuses them."""
@@ -49,12 +50,12 @@ def watch_drift(run: Run) -> Drift:
         connection.execute("delete from drift_history where run_id = $run_id and not is_accepted", this_run)
         n_new = first_row(connection, "select count(*) from events where not is_accepted")[0]
         watched = _watch(connection, run) if n_new else []
-        odd = [one for one in watched if not one.passed]
-        is_refused = bool(odd) and rules.severity == "blocking"
+        is_refused = rules.severity == "blocking" and not all(one.passed for one in watched)
         for one in watched:
             values = {"run_id": run.run_id, "one": asdict(one), "is_accepted": not is_refused}
             connection.execute(sql("drift/insert"), values)
         watched = [Watched(*row) for row in connection.execute(sql("drift/of_run"), this_run).fetchall()]
+        odd = [one for one in watched if not one.passed]
         refuse(connection) if is_refused else accept(connection)
         connection.execute("commit")
     _report(run, watched)
@@ -64,7 +65,8 @@ def watch_drift(run: Run) -> Drift:
             "trained or published:\n  " + "\n  ".join(map(str, odd)) + "\nIf that is as it should be, run once with "
             "drift.severity: warning, and later nights will know it"
         )
-    handle = Drift("drift.parquet", n_new, max((one.n_nights for one in watched), default=0))
+    n_nights = max((one.n_nights for one in watched), default=0)
+    handle = Drift("drift.parquet", n_new, n_nights, tuple(map(str, odd)))
     if handle.n_nights < rules.min_nights:
         get_run_logger().info(f"drift is judged from {rules.min_nights} nights on; there are {handle.n_nights}")
     run.record("drift", handle)

@@ -20,7 +20,7 @@ from tasks.warehouse import (
 )
 
 SECONDS_FOR_A_FLIP = 60.0  # whoever flips or prunes holds the lock for moments
-KEPT_FOREVER = {"manifest.json", "metrics.parquet", "gate_checks.parquet", "validation.parquet"}
+KEPT_FOREVER = {"manifest.json", "metrics.parquet", "gate_checks.parquet", "validation.parquet", "drift.parquet"}
 
 
 def publish_first(run: Run) -> None:

@@ -13,6 +13,7 @@ from prefect import get_run_logger, task
 from tasks.config import Source
 from tasks.errors import InputError, ValidationFailed
 from tasks.ledger import forget_refused, make_ledger
+from tasks.retries import RETRIES
 from tasks.source_files import (
     INTEGERS,
     SourceFile,
@@ -38,7 +39,7 @@ NUMBERS = (*INTEGERS, "FLOAT", "DOUBLE", "DECIMAL")
 MOMENTS = ("TIMESTAMP", "DATE")
 
 
-@task
+@task(**RETRIES)
 def ingest(run: Run) -> Events:
     """Adds the events of new files, replaces those of changed ones, and takes over the item metadata.
 

@@ -6,6 +6,7 @@ from prefect import get_run_logger, task
 
 from tasks.errors import InputError
 from tasks.resume import resumable
+from tasks.retries import RETRIES
 from tasks.stages import Interactions
 from tasks.warehouse import Run, attach_events, connect, digest_of_file, first_row, sql
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 MAX_HALF_LIVES = 20  # an older event counts as one of this age, a millionth, so that it still counts
 
 
-@task
+@task(**RETRIES)
 @resumable("interactions", Interactions, reads=("source", "quarantine", "interactions", "policy_configs"))
 def build_interactions(run: Run) -> Interactions:
     """Writes interactions.parquet, sorted by user and item. Raises InputError if nothing is left that counts."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
 
+from tasks.retries import RETRIES
 from tasks.stages import Events, Interactions, Matrix, Tables, Trained
 from tasks.warehouse import Run, attach_events, connect, files_of_all_runs, first_row, sql
 
@@ -40,7 +41,7 @@ class Lists:
     item_ids: "pa.Array"
 
 
-@task
+@task(**RETRIES)
 def materialize(run: Run, events: Events, interactions: Interactions, matrix: Matrix, trained: Trained) -> Tables:
     """Writes every table into a file beside the published ones and checks the contract. Removes it if that fails."""
     lists = _load(run, trained)
@@ -133,6 +134,7 @@ def _write_record_tables(
             "drift": str(folder / "drift.parquet"),
         },
         "drift": {},
+        "run_stages": {"manifests": files_of_all_runs(run.warehouse, "ingest", "manifest.json")},
     }.items():
         connection.execute(sql(f"tables/{table}"), parameters)
 

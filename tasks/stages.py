@@ -37,11 +37,15 @@ class Validated:
 
 @dataclass(frozen=True)
 class Drift:
-    """drift.parquet: one row a metric of tonight's new events; without any, or with few n_nights, none is judged."""
+    """drift.parquet: one row a metric of tonight's new events; without any, or with few n_nights, none is judged.
+
+    warnings  those that lie outside their bands, in words
+    """
 
     path: str
     n_new_events: int
     n_nights: int
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -160,3 +164,12 @@ class Outcome:
     status: str
     checks: tuple[str, ...]
     reasons: tuple[str, ...]
+
+
+ROWS = {Events: "n_events", Validated: "n_expectations", Drift: "n_new_events", Interactions: "n_counting",
+        Matrix: "n_interactions", Trained: "n_items", Evaluation: "n_users", Tables: "n_users"}  # fmt: skip
+
+
+def rows_of(handle: object) -> int | None:
+    """How many rows a stage had to do with."""
+    return getattr(handle, ROWS[type(handle)]) if type(handle) in ROWS else None

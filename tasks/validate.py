@@ -11,6 +11,7 @@ from tasks.errors import InputError, ValidationFailed
 from tasks.expectations import all_expectations, as_great_expectations
 from tasks.ledger import has_events, refuse
 from tasks.resume import resumable
+from tasks.retries import RETRIES
 from tasks.stages import Validated
 from tasks.warehouse import Run, connect, first_row
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 N_EXAMPLES = 3
 
 
-@task
+@task(**RETRIES)
 @resumable("validate", Validated, reads=("source", "quarantine", "validation"))
 def validate(run: Run) -> Validated:
     """Checks every expectation and saves the results. Raises ValidationFailed with examples if a blocking one fails.

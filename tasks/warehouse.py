@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from tasks.config import Config
 from tasks.errors import InputError, WarehouseBusy
 from tasks.lock import is_locked, locked
+from tasks.observe import log_to, name_flow_run, peak_bytes
+from tasks.stages import rows_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -42,9 +45,16 @@ class Run:
         return self.warehouse / "events.duckdb"
 
     def record(self, stage: str, handle: Any) -> None:
-        """Adds a finished stage's handle to the run's manifest."""
-        manifest = read_manifest(self.folder)
+        """Adds a finished stage's handle to the run's manifest, and what it took since the one before."""
+        manifest, now = read_manifest(self.folder), time.time()
         manifest["stages"][stage] = asdict(handle)
+        manifest["measured"][stage] = {
+            "finished_at": _now(),
+            "seconds": round(now - manifest["last_at"], 3),
+            "rows": rows_of(handle),
+            "peak_bytes": peak_bytes(),
+        }
+        manifest["last_at"] = now
         write_json(self.folder / "manifest.json", manifest)
 
 
@@ -55,10 +65,10 @@ def open_run(config: Config, resume: str | None = None) -> Iterator[Run]:
     Raises WarehouseBusy if another run has the lock, InputError if the disk is full or may not be written to.
     """
     warehouse = _folder(config)
-    with _disk_errors(), locked(warehouse / "lock", config.lock_wait_seconds):
+    with _explained(config), locked(warehouse / "lock", config.lock_wait_seconds):
         _tidy(warehouse)
         run = Run(config, _new_run_folder(warehouse) if resume is None else resume)
-        manifest = {"run_id": run.run_id, "stages": {}, "inputs": {}, "files": {}}
+        manifest = {"run_id": run.run_id, "stages": {}, "measured": {}, "inputs": {}, "files": {}}
         if resume is not None:
             manifest = _resumable(warehouse, resume)
         manifest |= {
@@ -66,11 +76,15 @@ def open_run(config: Config, resume: str | None = None) -> Iterator[Run]:
             "status": "running",
             "reasons": [],
             "replaces": current_run_id(warehouse),
+            "flow_run_id": name_flow_run(run.run_id),
+            "last_at": time.time(),
             "config": config.model_dump(),
         }
         write_json(run.folder / "manifest.json", manifest)
+        peak_bytes()
         try:
-            yield run
+            with log_to(run.folder / "log.jsonl", run.run_id):
+                yield run
         except BaseException as error:
             with suppress(OSError):  # on a full disk the run counts as died
                 end_run(run, "failed", (f"{type(error).__name__}: {error}",))
@@ -89,12 +103,17 @@ def _folder(config: Config) -> Path:
 
 
 @contextmanager
-def _disk_errors() -> Iterator[None]:
-    """Raises InputError where the disk is full or read-only, whichever library met with it."""
+def _explained(config: Config) -> Iterator[None]:
+    """Raises InputError where time is up, or the disk is full or read-only, whichever library met with it."""
     try:
         yield
     except (InputError, KeyboardInterrupt):
         raise
+    except TimeoutError:
+        raise InputError(
+            f"training took longer than training_timeout_seconds={config.training_timeout_seconds}; allow more, or "
+            "train less: n_epochs, factors"
+        ) from None
     except Exception as error:
         said = next((line for line in str(error).splitlines() if any(words in line for words in DISK_ERRORS)), None)
         if said is None:
@@ -110,13 +129,21 @@ def _resumable(warehouse: Path, run_id: str) -> dict:
     manifest = read_manifest(folder)
     if current_run_id(warehouse) == run_id or manifest["status"] == "published":
         raise InputError(f"run {run_id} is published already; to publish it again: elsa publish {run_id}")
-    return {"inputs": {}, "files": {}} | manifest
+    return {"measured": {}, "inputs": {}, "files": {}} | manifest
 
 
 def end_run(run: Run, status: str, reasons: tuple[str, ...] = ()) -> None:
     """Writes how the run ended: published, rejected or failed."""
     manifest = read_manifest(run.folder) | {"status": status, "reasons": reasons, "finished_at": _now()}
     write_json(run.folder / "manifest.json", manifest)
+
+
+def end_lost_run(warehouse: Path, flow_run_id: str, status: str, reason: str) -> None:
+    """Writes how the run of a Prefect flow run ended whose process could not: crashed or cancelled."""
+    for path in warehouse.glob("runs/*/manifest.json"):
+        manifest = read_manifest(path.parent)
+        if manifest.get("flow_run_id") == flow_run_id and manifest["status"] in ("running", "failed"):
+            write_json(path, manifest | {"status": status, "reasons": [reason], "finished_at": _now()})
 
 
 def read_manifest(folder: Path) -> dict:

@@ -1,5 +1,6 @@
 """Whole nights in the small world: published, rejected, repeated."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def test_publishes_tables_that_keep_the_contract(world: Path, tables: Tables) ->
     assert tables("select title, genre from items where item_id = 7") == [("Film 7", "drama")]
     assert {name for (name,) in tables("select table_name from duckdb_tables()")} == {
         "user_topk", "item_neighbors", "popular_items", "item_embeddings", "user_embeddings", "item_residuals",
-        "user_items", "items", "run_info", "run_metrics", "gate_checks", "validation_results", "drift",
+        "user_items", "items", "run_info", "run_metrics", "gate_checks", "validation_results", "drift", "run_stages",
     }  # fmt: skip
 
 
@@ -96,6 +97,31 @@ def test_a_rejected_night_leaves_the_published_tables_byte_for_byte(world: Path)
     assert [run["status"] for run in runs] == ["published", "rejected"]
     assert runs[0]["run_id"] == first.run_id
     assert "at least 1.1" in runs[1]["reasons"][0]
+
+
+def test_a_run_leaves_what_its_stages_took_and_a_structured_log(world: Path, tables: Tables) -> None:
+    first = nightly(config())
+    second = nightly(config())
+    stages = [row[0] for row in tables(f"select stage from run_stages where run_id = '{first.run_id}'")]
+    assert stages == ["ingest", "validate", "drift", "interactions", "matrix", "train", "evaluate", "gate", "refit",
+                      "materialize", "publish"]  # fmt: skip
+    assert tables(f"select count(*) from run_stages where run_id = '{second.run_id}'") == [(9,)]
+    assert tables("select min(seconds) >= 0, min(peak_bytes) > 1e7 from run_stages") == [(True, True)]
+    rows = tables("select any_value(rows) from run_stages where stage = 'ingest' group by run_id")
+    assert rows == [(community_events().height,)] * 2
+    log = [json.loads(line) for line in Path(f"warehouse/runs/{first.run_id}/log.jsonl").read_text().splitlines()]
+    assert {line["run_id"] for line in log} == {first.run_id}
+    assert any(line["stage"] == "train" and "epoch 1, loss" in line["message"] for line in log)
+    assert second.run_id not in Path(f"warehouse/runs/{first.run_id}/log.jsonl").read_text()
+
+
+def test_the_flow_run_goes_by_the_name_of_the_run(world: Path) -> None:
+    from prefect.client.orchestration import get_client
+
+    outcome = nightly(config())
+    flow_run_id = read_manifest(world / "warehouse" / "runs" / outcome.run_id)["flow_run_id"]
+    with get_client(sync_client=True) as client:
+        assert client.read_flow_run(flow_run_id).name == outcome.run_id
 
 
 def test_the_tables_tell_what_was_validated_and_how_the_events_drift(world: Path, tables: Tables) -> None:

@@ -160,3 +160,14 @@ def test_an_adjustment_stored_twice_is_added_twice() -> None:
     twice = sparse.csr_array((np.array([1.0, 1.0], np.float32), np.array([0, 0]), np.array([0, 2])), (1, 2))
     _, scores = top_k(torch.zeros((1, 1)), torch.zeros((2, 1)), 1, add=(twice,))
     assert scores.tolist() == [[2.0]]
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 5, 11, 31, 100])
+def test_a_rows_scores_do_not_depend_on_the_rows_beside_it(n_rows: int) -> None:
+    generator = torch.Generator().manual_seed(n_rows)
+    users = torch.randn(300, 64, generator=generator)
+    items = torch.randn(500, 64, generator=generator)
+    indices, scores = top_k(users, items, 20)
+    some = torch.randperm(300, generator=generator)[:n_rows].numpy()
+    alone = top_k(users[some], items, 20)
+    assert np.array_equal(alone[0], indices[some]) and np.array_equal(alone[1], scores[some])

@@ -1,0 +1,18 @@
+"""What happens when a flow's process is gone and cannot write down itself how its run ended."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.config import Config
+from tasks.warehouse import end_lost_run
+
+if TYPE_CHECKING:
+    from prefect import Flow
+    from prefect.client.schemas.objects import FlowRun, State
+
+
+def record_end(flow: "Flow", flow_run: "FlowRun", state: "State") -> None:
+    """Writes into the run's manifest that it crashed or was cancelled; whoever supervises the process calls this."""
+    config = Config.model_validate(flow_run.parameters["config"])
+    reason = state.message or f"the flow run is {state.name}"
+    end_lost_run(Path(config.warehouse).absolute(), str(flow_run.id), state.name.lower(), reason)

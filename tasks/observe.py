@@ -1,0 +1,71 @@
+"""What a run leaves for whoever looks at it later: a structured log, and what each stage took."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
+
+
+class JsonLines(logging.Handler):
+    """Appends each record to a file, one JSON object a line: at, run_id, level, stage, message."""
+
+    def __init__(self, path: Path, run_id: str):
+        super().__init__()
+        self.file, self.run_id = path.open("a"), run_id
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "run_id": self.run_id,
+            "level": record.levelname,
+            "stage": getattr(record, "task_name", None),
+            "message": record.getMessage(),
+        }
+        self.file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self.file.flush()
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
+
+
+@contextmanager
+def log_to(path: Path, run_id: str) -> Iterator[None]:
+    """Whatever the flow and its tasks log meanwhile is written to the file, too."""
+    handler = JsonLines(path, run_id)
+    for name in LOGGERS:
+        logging.getLogger(name).addHandler(handler)
+    try:
+        yield
+    finally:
+        for name in LOGGERS:
+            logging.getLogger(name).removeHandler(handler)
+        handler.close()
+
+
+def name_flow_run(run_id: str) -> str | None:
+    """Gives Prefect's flow run, if there is one, the name of the run, and returns its id."""
+    from prefect.client.orchestration import get_client
+    from prefect.context import FlowRunContext
+
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return None
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(context.flow_run.id, name=run_id)
+    context.flow_run.name = run_id  # for the lines that are logged from now on
+    return str(context.flow_run.id)
+
+
+def peak_bytes() -> int | None:
+    """The most memory that this process held since it was last asked; None where the system does not tell."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        Path("/proc/self/clear_refs").write_text("5")  # starts the peak anew
+    except OSError:
+        return None
+    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))

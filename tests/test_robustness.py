@@ -1,0 +1,103 @@
+"""Nights that meet with trouble: what may pass is tried again, what takes too long is stopped, every end is told."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+from prefect.states import Crashed
+
+from flows.hooks import record_end
+from flows.nightly import nightly
+from tasks.errors import InputError, ValidationFailed, WarehouseBusy
+from tasks.ingest import ingest
+from tasks.retries import may_pass
+from tasks.warehouse import list_runs, open_run, read_manifest
+from tests.conftest import community_events, config
+
+BUSY = """
+import duckdb, sys, time
+with duckdb.connect("warehouse/events.duckdb"):
+    print(flush=True)
+    time.sleep(float(sys.argv[1]))
+"""
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_stage_waits_for_somebody_who_has_the_events_open(world: Path, caplog: pytest.LogCaptureFixture) -> None:
+    nightly(config())
+    with subprocess.Popen([sys.executable, "-c", BUSY, "3"], stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        assert nightly(config()).status == "published"
+    assert "Retry 1/3 will start" in caplog.text
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_what_will_not_pass_is_not_tried_again(world: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Path("data/ratings.parquet").write_text("no Parquet")
+    with pytest.raises(InputError, match="cannot be read"):
+        nightly(config())
+    assert "will start" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (WarehouseBusy("busy"), True),
+        (OSError(5, "Input/output error"), True),
+        (OSError(28, "No space left on device"), False),
+        (FileNotFoundError(2, "no such file"), False),
+        (InputError("wrong"), False),
+        (ValidationFailed("wrong"), False),
+        (RuntimeError("defect"), False),
+    ],
+)
+def test_which_errors_may_pass(error: Exception, expected: bool) -> None:
+    def result() -> None:
+        raise error
+
+    assert may_pass(None, None, SimpleNamespace(result=result)) is expected
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_training_that_takes_too_long_is_stopped(world: Path) -> None:
+    policy = {"factors": 8, "n_epochs": 1_000_000, "batch_size": 8, "strategy": "default"}
+    endless = config(policy_configs={"embedding_policy": policy}, training_timeout_seconds=2.0)
+    started = time.monotonic()
+    with pytest.raises(InputError, match=r"longer than training_timeout_seconds=2.* n_epochs"):
+        nightly(endless)
+    assert time.monotonic() - started < 120, "and not a million epochs"
+    assert [run["status"] for run in list_runs(world / "warehouse")] == ["failed"]
+    assert nightly(config()).status == "published"
+
+
+@pytest.mark.usefixtures("without_prefect")
+def test_a_supervisor_records_how_a_run_ended_whose_process_is_gone(world: Path) -> None:
+    with open_run(config()) as run:
+        ingest.fn(run)
+        manifest = run.folder / "manifest.json"
+        manifest.write_text(manifest.read_text().replace('"flow_run_id": null', '"flow_run_id": "abc"'))
+        left_behind = manifest.read_text()
+    manifest.write_text(left_behind)
+    parameters = {"config": config().model_dump()}
+    for flow_run_id in ("another", "abc"):
+        flow_run = SimpleNamespace(id=flow_run_id, parameters=parameters)
+        record_end(nightly, flow_run, Crashed(message="Flow run process exited with code -9"))
+        status = {"another": "running", "abc": "crashed"}[flow_run_id]
+        assert read_manifest(run.folder)["status"] == status
+    assert read_manifest(run.folder)["reasons"] == ["Flow run process exited with code -9"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_night_that_drifts_and_is_let_through_is_called_so(world: Path) -> None:
+    drift = {"min_nights": 2, "severity": "warning"}
+    for number in range(3):
+        more = community_events().with_columns(pl.col("user") + 1000 * number)
+        (more if number < 2 else more.head(60)).write_parquet("data/ratings.parquet")
+        state = nightly(config(drift=drift), return_state=True)
+        assert state.name == ("Published" if number < 2 else "Drifting")
+    assert "events 60, expected" in state.message
+    assert list_runs(world / "warehouse")[-1]["status"] == "published"
