@@ -4,6 +4,7 @@ Vančura, Alves, Kasalický, Kordík: Scalable Linear Shallow Autoencoder for Co
 """
 
 from elsa_core.device import DeviceError, resolve_device
+from elsa_core.diversity import capped
 from elsa_core.ease import Ease, EaseError, ease_gigabytes, fit_ease
 from elsa_core.evaluate import evaluate, paired_difference, relative_lift
 from elsa_core.load import load
@@ -23,6 +24,7 @@ __all__ = [
     "ResidualError",
     "TrainConfig",
     "TrainingError",
+    "capped",
     "ease_gigabytes",
     "evaluate",
     "fit",

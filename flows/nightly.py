@@ -11,6 +11,7 @@ from tasks.interactions import build_interactions
 from tasks.materialize import materialize
 from tasks.matrix import build_matrix
 from tasks.publish import publish
+from tasks.rules import apply_rules
 from tasks.stages import Outcome
 from tasks.train import check_device, refit, train
 from tasks.validate import validate
@@ -25,13 +26,14 @@ def nightly(config: Config) -> State:
         get_run_logger().info("run %s", run.run_id)
         events = ingest(run)
         validate(run)
+        rules = apply_rules(run)
         interactions = build_interactions(run)
         matrix = build_matrix(run, interactions)
         evaluation_model = train(run, matrix)
         verdict = judge(run, evaluate(run, evaluation_model))
         if verdict.is_accepted:
             model = refit(run, matrix, evaluation_model)
-            publish(run, materialize(run, events, interactions, matrix, model))
+            publish(run, materialize(run, events, interactions, matrix, rules, model))
         status = "published" if verdict.is_accepted else "rejected"
         end_run(run, status, verdict.reasons)
     outcome = Outcome(run.run_id, status, verdict.checks, verdict.reasons)

@@ -64,6 +64,15 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Rules:
+    """rules.parquet: what the metadata and the filters say of each item that has metadata."""
+
+    path: str
+    n_items: int
+    n_barred: int
+
+
+@dataclass(frozen=True)
 class Trained:
     """A folder with a model; `inputs` is the digest of all that decides it but its start.
 

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -179,6 +180,9 @@ def _tidy(warehouse: Path) -> None:
         )
     for unfinished in warehouse.glob("published/*.unfinished*"):
         unfinished.unlink()
+    for folder in warehouse.glob("published/*/"):
+        if not folder.with_suffix(".duckdb").exists():
+            shutil.rmtree(folder)
 
 
 def _is_locked(warehouse: Path) -> bool:
