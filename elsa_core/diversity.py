@@ -1,16 +1,38 @@
 """At most so many items of a category in a list."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
+
+from elsa_core.linear import LinearModel
 
 PLACES = 2**20  # of lists, held at a time
 Ranked = tuple[np.ndarray, ...]  # items (rows, length), best first, -1 where they run out, and what belongs to them
 
 
-def capped(
-    rank: Callable[[np.ndarray, int], Ranked], n_rows: int, k: int, category: np.ndarray, cap: int
-) -> Ranked:
+@dataclass(frozen=True, eq=False)
+class Capped:
+    """A model whose lists hold at most `cap` items of a category (n_items,); -1 is none, and free."""
+
+    model: LinearModel
+    category: np.ndarray
+    cap: int
+
+    def recommend(self, X_rows: sparse.csr_array, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `LinearModel.recommend`."""
+        items, scores = capped(
+            lambda rows, length: self.model.recommend(X_rows[rows], length),
+            X_rows.shape[0],
+            k,
+            self.category,
+            self.cap,
+        )
+        return items, np.where(items < 0, np.nan, scores)
+
+
+def capped(rank: Callable[[np.ndarray, int], Ranked], n_rows: int, k: int, category: np.ndarray, cap: int) -> Ranked:
     """The first k of each list that stay when a category (n_items,) may occur `cap` times; -1 is none, and free.
 
     rank(rows, length) gives the lists of some rows up to a length; it is asked for longer ones of the rows that fall

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from prefect import get_run_logger
 
 from tasks.config import Recommendations
-from tasks.stages import Rules, Trained
+from tasks.stages import RULES, Trained
 from tasks.warehouse import Run, connect, sql
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from scipy.sparse import csr_array
 
-    from elsa_core import Ease, Model, Popularity
+    from elsa_core import Capped, Ease, Model, Popularity
+    from elsa_core.linear import LinearModel
 
 ROWS = 8192  # most users or items computed at a time
 PLACES = 2**20  # most places of lists held at a time
@@ -44,7 +45,7 @@ class Lists:
     rules: Recommendations
 
 
-def load_lists(run: Run, rules: Rules, trained: Trained, at: datetime) -> Lists:
+def load_lists(run: Run, trained: Trained, at: datetime) -> Lists:
     """The model of a run, and what it is asked about, with the items that are available at a moment."""
     import polars as pl
     from scipy import sparse
@@ -58,16 +59,16 @@ def load_lists(run: Run, rules: Rules, trained: Trained, at: datetime) -> Lists:
         X,
         sparse.load_npz(run.folder / "seen.npz"),
         pl.read_parquet(run.folder / "users.parquet")["user_id"].to_arrow(),
-        load_catalogue(run, rules, at),
+        load_catalogue(run, at),
         run.config.recommendations,
     )
 
 
-def load_catalogue(run: Run, rules: Rules, at: datetime) -> Catalogue:
+def load_catalogue(run: Run, at: datetime) -> Catalogue:
     """What the rules say of the items at a moment."""
     parameters = {
         "items": str(run.folder / "items.parquet"),
-        "rules": str(run.folder / rules.path),
+        "rules": str(run.folder / RULES),
         "has_filters": bool(run.config.recommendations.filters),
         "at": at,
     }
@@ -77,16 +78,24 @@ def load_catalogue(run: Run, rules: Rules, at: datetime) -> Catalogue:
     return Catalogue(ids, is_allowed.to_numpy(zero_copy_only=False), category.to_numpy())
 
 
+def capped_model(run: Run, model: "LinearModel") -> "dict[str, Capped]":
+    """What the cap per category makes of a model, by a name of its own, to be judged beside it; {} without a cap."""
+    from elsa_core import Capped
+
+    cap = run.config.recommendations.max_per_category
+    if cap is None:
+        return {}
+    name = f"{run.config.policy_configs.policy.policy_type}_capped"
+    return {name: Capped(model, load_catalogue(run, datetime.now(UTC)).category, cap)}
+
+
 def user_lists(lists: Lists, k: int) -> "Iterator[pa.RecordBatch]":
     """Personal items first; popular ones fill up where a user has no history that counts, or candidates run out."""
     import numpy as np
 
-    cap, category = lists.rules.max_per_category, lists.items.category
+    cap = lists.rules.max_per_category
     for rows in _blocks(lists.X.shape[0], k if cap is None else 8 * k, "users"):
-        if cap is None:
-            items, scores, is_personal = _ranking(lists, rows, k)
-        else:
-            items, scores, is_personal = _capped(lists, rows, k)
+        items, scores, is_personal = _ranking(lists, rows, k) if cap is None else _capped(lists, rows, k)
         source = np.where(is_personal, "personal", "popular")
         yield _ranked(lists, lists.user_ids, rows, items, scores, ("user_id", "item_id"), source)
 
@@ -94,14 +103,10 @@ def user_lists(lists: Lists, k: int) -> "Iterator[pa.RecordBatch]":
 def _capped(lists: Lists, rows: slice, k: int) -> "tuple[np.ndarray, ...]":
     from elsa_core import capped
 
-    category = lists.items.category
-    return capped(
-        lambda of, length: _ranking(lists, of + rows.start, length),
-        rows.stop - rows.start,
-        k,
-        category,
-        lists.rules.max_per_category,
-    )
+    def rank(some: "np.ndarray", length: int) -> "tuple[np.ndarray, ...]":
+        return _ranking(lists, some + rows.start, length)
+
+    return capped(rank, rows.stop - rows.start, k, lists.items.category, lists.rules.max_per_category)
 
 
 def _ranking(lists: Lists, rows: "slice | np.ndarray", k: int) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":

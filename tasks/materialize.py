@@ -36,7 +36,7 @@ def materialize(
 ) -> Tables:
     """Writes every table into a file beside the published ones and checks the contract. Removes it if that fails."""
     at = datetime.now(UTC)
-    source = lists.load_lists(run, rules, trained, at)
+    source = lists.load_lists(run, trained, at)
     path = run.warehouse / "published" / f"{run.run_id}.duckdb.unfinished"
     folder = run.warehouse / "published" / run.run_id
     path.parent.mkdir(exist_ok=True)
@@ -113,7 +113,8 @@ def _write(connection: "DuckDBPyConnection", run: Run, table: str, parameters: d
         path = run.warehouse / "published" / run.run_id / f"{table}.parquet"
         path.parent.mkdir(exist_ok=True)
         connection.execute(f"copy ({query}) to '{path}' (format parquet)", parameters)
-        connection.execute(f"create view output.{table} as select {_typed(connection, path)} from read_parquet('{path}')")
+        columns = _typed(connection, path)
+        connection.execute(f"create view output.{table} as select {columns} from read_parquet('{path}')")
     else:
         connection.execute(statement, parameters)
     n_rows = first_row(connection, f"select count(*) from output.{table}")[0]

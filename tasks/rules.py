@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger, task
 
 from tasks.errors import InputError
-from tasks.stages import Rules
+from tasks.stages import RULES, Rules
 from tasks.warehouse import Run, attach_events, connect, first_row, sql
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ WITHOUT = {
 
 @task
 def apply_rules(run: Run) -> Rules:
-    """Writes rules.parquet. Raises InputError where a column or a filter cannot be used, before anything is trained."""
-    path = run.folder / "rules.parquet"
+    """Writes rules.parquet. Raises InputError where a column or a filter cannot be used, before any training."""
+    path = run.folder / RULES
     with connect(":memory:", run.config) as connection:
         attach_events(connection, run)
         connection.execute(sql("macros"))

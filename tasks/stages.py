@@ -5,6 +5,8 @@ Paths are relative to the run's folder (events.duckdb: to the warehouse), so tha
 
 from dataclasses import dataclass
 
+RULES = "rules.parquet"  # in a run's folder
+
 
 @dataclass(frozen=True)
 class Events:
@@ -130,6 +132,24 @@ class Published:
     """The file that warehouse/current.duckdb now points to."""
 
     path: str
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A Parquet file of pairs with scores, outside the warehouse; n_scored of them have one."""
+
+    path: str
+    n_pairs: int
+    n_scored: int
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A folder of vectors, outside the warehouse."""
+
+    path: str
+    n_items: int
+    n_users: int
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,9 @@ def worlds(draw: st.DrawFn) -> World:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     make = draw(st.sampled_from([random_model, random_ease, without_residual]))
     model, X = make(len(item_ids), rng), random_histories(len(user_ids), len(item_ids), rng)
-    path = write_published(Path(tempfile.mkdtemp()), model, X, user_ids, item_ids, recommendations={"k": 8, "neighbors": 4})
+    path = write_published(
+        Path(tempfile.mkdtemp()), model, X, user_ids, item_ids, recommendations={"k": 8, "neighbors": 4}
+    )
     return World(path, model, X, user_ids, item_ids)
 
 
@@ -109,7 +111,9 @@ def check_that_score_pairs_keeps_every_row_and_marks_what_is_unknown_with_null(w
         connection.execute("create temp table given (n integer, user_id varchar, item_id varchar)")
         rows = [(n, users[n % len(users)], items[n % len(items)]) for n in range(len(users) * len(items))]
         connection.executemany("insert into given values (?, ?, ?)", rows)
-        found = connection.execute("select n, user_id, item_id, score from score_pairs('given') order by n").fetchall()
+        found = connection.execute(
+            "select n, user_id, item_id, score from score_pairs('given') order by n"
+        ).fetchall()
     assert [row[:3] for row in found] == rows
     scores = {(str(user), str(item)): world.scores[u, i] for u, user in enumerate(world.user_ids)
               for i, item in enumerate(world.item_ids) if u}  # fmt: skip
