@@ -156,7 +156,7 @@ def test_large_tables_are_parquet_files_and_answer_alike_from_anywhere(
     (tmp_path / "small").mkdir()
     (tmp_path / "large").mkdir()
     tables = file_with(tmp_path / "small", rules)
-    views = file_with(tmp_path / "large", rules, recommendations={"k": 10, "neighbors": 5, "max_table_size": "1KB"})
+    views = file_with(tmp_path / "large", rules, recommendations={"k": 10, "neighbors": 5, "max_table_size": "0.1KB"})
     monkeypatch.chdir("/")
     large = ["user_topk", "item_neighbors", "user_embeddings", "item_embeddings", "item_residuals", "user_items"]
     with duckdb.connect(str(tables), read_only=True) as inside, duckdb.connect(str(views), read_only=True) as outside:

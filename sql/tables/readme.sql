@@ -7,7 +7,9 @@ with macros as (
 ),
 
 relations as (
-    select 'table' as kind, table_name as name, comment from duckdb_tables() where database_name = 'output'
+    select 'table' as kind, table_name as name, comment
+    from duckdb_tables()
+    where database_name = 'output' and table_name != 'readme'
     union all
     select 'view', view_name, comment from duckdb_views() where database_name = 'output' and not internal
 ),
