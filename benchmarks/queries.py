@@ -1,8 +1,8 @@
 """The published file at 200,000 users × 100 and 100,000 items × 256 factors: queries, materialising, pairs.
 
-Queries are timed on a warm file, each for ids of its own, beside the plain look-up of the same rows in the table. Their
-lists are drawn, not computed: what is in them does not matter to a look-up. Materialising is timed with a real model's
-scores on fewer users; the rate does not depend on their number. `python benchmarks/queries.py [users]`
+Queries are timed on a warm file, each for ids of its own, beside the plain look-up of rows of the same table. The lists
+are drawn, not computed: what is in them does not matter to a look-up.
+`python -m benchmarks.queries queries [users]`, `python -m benchmarks.queries pairs`, `… materialize`
 """
 
 import shutil
@@ -97,7 +97,7 @@ def time_queries(path: Path, rng: np.random.Generator, n_users: int) -> None:
 
 
 def pairs_per_second(model: Model, X: sparse.csr_array, rng: np.random.Generator) -> None:
-    """elsa_core's score, with and without S, beside a NumPy einsum of the same vectors, which is the low-rank part."""
+    """elsa_core's score, with and without S, beside NumPy's einsum of the same vectors: the low-rank part."""
     row, item = np.sort(rng.integers(0, X.shape[0], N_PAIRS)), rng.integers(0, N_ITEMS, N_PAIRS)
     low_rank = Model(model.item_embeddings, [], 0)
     H = low_rank.embed(X)

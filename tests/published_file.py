@@ -28,7 +28,7 @@ def write_published(
     rules: pl.DataFrame | None = None,
     **changes: dict,
 ) -> Path:
-    """The checked file of the model, histories X and what was merely seen; ids in ascending order. Needs no Prefect."""
+    """The checked file of the model, histories X and what was merely seen; ids in ascending order. No Prefect."""
     if isinstance(model, Ease):
         changes["policy_configs"] = {"scoring_policy": {"policy_type": "ease"}}
     run = Run(config(warehouse=str(folder / "warehouse"), **changes), "20260101T000000_000000")

@@ -30,8 +30,8 @@ SABOTAGE = {
         where user_id = 5 and rank = 2
     """,
     "neighbors_are_counted": "update catalogue set n_neighbors = 4 where item_id = 3",
-    "no_unavailable_item": "update catalogue set available_until = (select created_at from run_info) where item_id = 3",
-    "spares_follow": "insert into user_spares select user_id, 12, 0, 0.5, 'popular' from user_topk where user_id = 5 limit 1",
+    "no_unavailable_item": "update catalogue set available_until = '2020-01-01' where item_id = 3",
+    "spares_follow": "insert into user_spares select 5, 12, 0, 0.5, 'popular'",
     "no_seen_item": """
         update user_topk set item_id = (select min(item_id) from user_items where user_id = 5 and weight = 0)
         where user_id = 5 and rank = 2

@@ -139,8 +139,8 @@ def check_that_shares_are_the_models_contributions_and_add_up(world: World) -> N
 def check_that_lists_and_neighbours_are_the_tables(world: World) -> None:
     for u, user in enumerate(world.user_ids):
         found = ask(world.path, "from recommend(?, k := 3)", [str(user)])
-        expected = ask(world.path, "select rank, item_id, score, source from user_topk where user_id = ? and rank <= 3 "
-                       "order by rank", [user])  # fmt: skip
+        expected = ask(world.path, "select rank, item_id, score, source from user_topk "
+                       "where user_id = ? and rank <= 3 order by rank", [user])  # fmt: skip
         assert [(row[0], row[1], row[3], row[4]) for row in found] == expected
         items, _ = world.model.recommend(world.X[[u]], 3)
         personal = [row[1] for row in found if row[4] == "personal"]

@@ -23,8 +23,9 @@ N = 30
 
 
 def movies(**columns: pl.Expr) -> None:
-    given = {"genre": pl.format("genre {}", pl.col("movie") % 4), "hidden": pl.lit("no"), "since": pl.lit(None, pl.String),
-             "until": pl.lit(None, pl.String), "stock": pl.col("movie")}  # fmt: skip
+    never = pl.lit(None, pl.String)
+    given = {"genre": pl.format("genre {}", pl.col("movie") % 4), "hidden": pl.lit("no"), "since": never,
+             "until": never, "stock": pl.col("movie")}  # fmt: skip
     pl.read_parquet("data/movies.parquet").with_columns(**given | columns).write_parquet("data/movies.parquet")
 
 
@@ -162,8 +163,8 @@ def test_large_tables_are_parquet_files_and_answer_alike_from_anywhere(
     with duckdb.connect(str(tables), read_only=True) as inside, duckdb.connect(str(views), read_only=True) as outside:
         found = outside.execute("select view_name from duckdb_views() where not internal").fetchall()
         assert set(large) <= {name for (name,) in found}
-        for query in [*(f"from {name}" for name in large), "from recommend(3)", "from similar(4)", "from explain(3, 4)",
-                      "from recommend_for([1, 2])", "select score(3, 4)", "from score_pairs('user_topk')",
+        for query in [*(f"from {name}" for name in large), "from recommend(3)", "from similar(4)",
+                      "from explain(3, 4)", "from recommend_for([1, 2])", "select score(3, 4)", "from score_pairs('user_topk')",
                       "select typeof(embedding) from item_embeddings limit 1"]:  # fmt: skip
             assert outside.execute(query).fetchall() == inside.execute(query).fetchall(), query
         without = outside.execute(WITHOUT_COMMENT).fetchall()
