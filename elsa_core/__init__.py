@@ -4,6 +4,7 @@ Vančura, Alves, Kasalický, Kordík: Scalable Linear Shallow Autoencoder for Co
 """
 
 from elsa_core.device import DeviceError, resolve_device
+from elsa_core.diversity import Capped, capped
 from elsa_core.ease import Ease, EaseError, ease_gigabytes, fit_ease
 from elsa_core.evaluate import evaluate, relative_lift, simultaneous_changes
 from elsa_core.load import load
@@ -13,6 +14,7 @@ from elsa_core.residual import ResidualConfig, ResidualError, fit_residual
 from elsa_core.train import Epoch, TrainConfig, TrainingError, fit
 
 __all__ = [
+    "Capped",
     "DeviceError",
     "Ease",
     "EaseError",
@@ -23,6 +25,7 @@ __all__ = [
     "ResidualError",
     "TrainConfig",
     "TrainingError",
+    "capped",
     "ease_gigabytes",
     "evaluate",
     "fit",

@@ -55,6 +55,9 @@ class Ease(LinearModel):
     def _rest(self, X_rows: sparse.csr_array, of_seen: bool) -> tuple[torch.Tensor]:
         return (weighted_row_sums(X_rows, self._B),)
 
+    def _rest_of_pairs(self, X_rows: sparse.csr_array, item_idx: np.ndarray) -> np.ndarray:
+        return self.contributions(X_rows, item_idx).sum(axis=1)
+
     def reindex(self, positions: np.ndarray, n_items: int) -> "Ease":
         """As `Model.reindex`."""
         kept = positions >= 0

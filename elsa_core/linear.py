@@ -9,6 +9,8 @@ from scipy import sparse
 from elsa_core.device import resolve_device
 from elsa_core.topk import BLOCK_SCORES, ITEM_BLOCK, Product, top_k
 
+PAIRS = 2**14  # scored at a time
+
 
 class LinearModel(ABC):
     """Scores (x B)_j for user x and item j, with B (n_items, n_items) = low rank + the rest, its diagonal zero."""
@@ -74,11 +76,53 @@ class LinearModel(ABC):
         indices[without_history], scores[without_history] = -1, np.nan
         return indices, scores
 
-    def similar(self, item_idx: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def score(self, X_rows: sparse.csr_array, row: np.ndarray, item_idx: np.ndarray) -> np.ndarray:
+        """(x B)_j of x = X_rows[row[p]] and j = item_idx[p] for each pair p, seen or not: (pairs,) float32."""
+        X_rows = sparse.csr_array(X_rows, dtype=np.float32)
+        users, items = self._low_rank(X_rows)
+        scores = np.empty(len(row), dtype=np.float32)
+        for first in range(0, len(row), PAIRS):
+            u, j = row[first : first + PAIRS], item_idx[first : first + PAIRS]
+            low_rank = np.einsum("pr,pr->p", users[u], items[j])
+            scores[first : first + PAIRS] = low_rank + self._rest_of_pairs(X_rows[u], j)
+        return scores
+
+    @abstractmethod
+    def _rest_of_pairs(self, X_rows: sparse.csr_array, item_idx: np.ndarray) -> np.ndarray:
+        """The rest of the scores, (rows,): of item_idx[p] for row p, the user's own items included."""
+
+    def similar(
+        self,
+        item_idx: np.ndarray,
+        k: int,
+        *,
+        allowed: np.ndarray | None = None,
+        among: sparse.csr_array | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The k items with the highest scores for a user who has nothing but item i, for each i of item_idx (rows,).
 
+        `allowed` (n_items,) bool keeps the items it marks, `among` (rows, n_items) the pairs it stores.
         Returns as `recommend`; an item that training never saw has no neighbours.
         """
         shape = len(item_idx), len(self.is_known)
         only_it = sparse.csr_array((np.ones(len(item_idx), dtype=np.float32), (np.arange(shape[0]), item_idx)), shape)
-        return self.recommend(only_it, k)
+        if among is None:
+            return self.recommend(only_it, k, allowed=allowed)
+        candidates = self.is_known if allowed is None else self.is_known & allowed
+        row, item = among.tocoo().coords
+        keep = candidates[item] & self.is_known[item_idx[row]] & (item != item_idx[row])
+        row, item = row[keep], item[keep]
+        return _best(row, item, self.score(only_it, row, item), (shape[0], k))
+
+
+def _best(
+    row: np.ndarray, item: np.ndarray, score: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best items of each row among given pairs, as `recommend` returns them."""
+    order = np.lexsort((item, -score, row))
+    row, item, score = row[order], item[order], score[order]
+    place = np.arange(len(row)) - np.searchsorted(row, row)
+    first = place < shape[1]
+    indices, scores = np.full(shape, -1, dtype=np.int64), np.full(shape, np.nan, dtype=np.float32)
+    indices[row[first], place[first]], scores[row[first], place[first]] = item[first], score[first]
+    return indices, scores

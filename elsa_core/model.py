@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,17 @@ class Model(LinearModel):
             in_one_block = self.residual.shape[1] <= ITEM_BLOCK
             parts = ((X_rows, self.residual) if in_one_block else X_rows @ self.residual,)
         return (*parts, np.float32(-self.scale) * X_rows) if of_seen else parts
+
+    def _rest_of_pairs(self, X_rows: sparse.csr_array, item_idx: np.ndarray) -> np.ndarray:
+        of_itself = -np.float32(self.scale) * X_rows[np.arange(len(item_idx)), item_idx]
+        if self.residual is None:
+            return of_itself
+        return of_itself + X_rows.multiply(self._residual_columns[item_idx]).sum(axis=1)
+
+    @cached_property
+    def _residual_columns(self) -> sparse.csr_array:
+        """Sᵀ by rows."""
+        return self.residual.T.tocsr()
 
     def reindex(self, positions: np.ndarray, n_items: int) -> "Model":
         """The same model over another item set: item i moves to positions[i], or is dropped where that is -1.

@@ -27,10 +27,15 @@ class Popularity:
         return np.maximum(self.n_users_of, 0.5) / self.n_users
 
     def recommend(
-        self, X_rows: sparse.csr_array, k: int, *, also_exclude: sparse.csr_array | None = None
+        self,
+        X_rows: sparse.csr_array,
+        k: int,
+        *,
+        also_exclude: sparse.csr_array | None = None,
+        allowed: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k most popular items that the row does not store, as `Model.recommend` returns them."""
         exclude = (X_rows,) if also_exclude is None else (X_rows, also_exclude)
         everyone = torch.ones((X_rows.shape[0], 1))
         counts = torch.from_numpy(self.n_users_of.astype(np.float32))[:, None]
-        return top_k(everyone, counts, k, exclude=exclude)
+        return top_k(everyone, counts, k, exclude=exclude, candidates=allowed)

@@ -22,6 +22,9 @@ examples:
   elsa nightly --config config/movielens.yaml    tonight's run: events in, tables out
   elsa recommend 42                              what user 42 should see next
   elsa similar 318 -k 5                          what is like item 318
+  elsa explain 42 318                            why user 42 should see item 318
+  elsa score pairs.parquet --out scored.parquet  the model's score for each row's user_id and item_id
+  elsa export --format npy --out vectors         item and user vectors for another program
   elsa runs                                      what happened on which night
   elsa nightly --resume RUN                      go on with a run that died
   elsa rollback                                  lead readers back to the tables before these
@@ -71,7 +74,16 @@ def _parser() -> argparse.ArgumentParser:
     recommend.add_argument("user", help="the user's id, as in the events")
     similar = _command(commands, "similar", _similar, "show an item's published neighbours")
     similar.add_argument("item", help="the item's id, as in the events")
-    for command in (recommend, similar, rejected):
+    explain = _command(commands, "explain", _explain, "show which items of a user's history make an item's score")
+    explain.add_argument("user", help="the user's id, as in the events")
+    explain.add_argument("item", help="the item's id, as in the events")
+    score = _command(commands, "score", _score, "score the pairs of a Parquet file with columns user_id and item_id")
+    score.add_argument("pairs", type=Path, help="the Parquet file; its other columns and its order are kept")
+    score.add_argument("--out", type=Path, required=True, metavar="FILE", help="the Parquet file to write")
+    export = _command(commands, "export", _export, "write item and user vectors with their ids into a folder")
+    export.add_argument("--format", choices=("parquet", "npy", "safetensors"), default="parquet")
+    export.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the folder to make")
+    for command in (recommend, similar, explain, rejected):
         command.add_argument("-k", type=_positive, default=10, metavar="N", help="how many rows (default 10)")
     _command(commands, "runs", _runs, "list all runs and how they ended")
     rollback = _command(commands, "rollback", _rollback, "lead readers back to an earlier run's tables")
@@ -123,7 +135,7 @@ def _nightly(options: argparse.Namespace) -> int:
     return 0
 
 
-def _run_flow(flow: "Flow", config: Config, **parameters: str | None) -> Any:
+def _run_flow(flow: "Flow", *parameters: object, **named: object) -> Any:
     """Runs a flow; where no Prefect server is configured, on a temporary one that has time to start."""
     from prefect import settings
 
@@ -135,7 +147,7 @@ def _run_flow(flow: "Flow", config: Config, **parameters: str | None) -> Any:
         settings.PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120,  # 20 s are too few on a small machine
     }
     with settings.temporary_settings(set_defaults=defaults):
-        return flow(config, **parameters)
+        return flow(*parameters, **named)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
@@ -190,6 +202,28 @@ def _recommend(options: argparse.Namespace) -> int:
 
 def _similar(options: argparse.Namespace) -> int:
     print(published.similar(read_config(options.config), options.item, options.k))
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    print(published.explain(read_config(options.config), options.user, options.item, options.k))
+    return 0
+
+
+def _score(options: argparse.Namespace) -> int:
+    from flows.tables import score
+
+    scored = _run_flow(score, read_config(options.config), options.pairs, options.out)
+    n_unknown = scored.n_pairs - scored.n_scored
+    print(f"\n{scored.n_pairs:,} pairs in {scored.path}; {n_unknown:,} of them name someone or something unknown")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from flows.tables import export
+
+    done = _run_flow(export, read_config(options.config), options.format, options.out)
+    print(f"\n{done.n_items:,} item and {done.n_users:,} user vectors in {done.path}")
     return 0
 
 

@@ -14,6 +14,7 @@ from tasks.interactions import build_interactions
 from tasks.materialize import materialize
 from tasks.matrix import build_matrix
 from tasks.publish import publish
+from tasks.rules import apply_rules
 from tasks.stages import Outcome
 from tasks.train import check_device, refit, train
 from tasks.validate import validate
@@ -34,13 +35,14 @@ def nightly(config: Config, resume: str | None = None, force_reason: str | None 
         events = ingest(run)
         validate(run)
         drift = watch_drift(run)
+        rules = apply_rules(run)
         interactions = build_interactions(run)
         matrix = build_matrix(run, interactions)
         evaluation_model = train.with_options(**limit)(run, matrix)
         verdict = judge(run, evaluate(run, evaluation_model), force_reason)
         if verdict.is_accepted:
             model = refit.with_options(**limit)(run, matrix, evaluation_model)
-            publish(run, materialize(run, events, interactions, matrix, model))
+            publish(run, materialize(run, events, interactions, matrix, rules, model))
         status = "published" if verdict.is_accepted else "rejected"
         end_run(run, status, verdict.reasons)
     outcome = Outcome(run.run_id, status, verdict.checks, verdict.reasons)

@@ -53,6 +53,10 @@ class ItemSource(Section):
     query: str | None = key(None, "Or a SQL query that DuckDB runs for it.", unit="SQL")
     item_id: str = key("item_id", "Its column with the item's id.", unit="column")
     title: str = key("title", "Its column with the title to show to people.", unit="column")
+    category: str | None = key(None, "Its column with the category that recommendations.same_category and max_per_category go by.", unit="column")
+    is_hidden: str | None = key(None, "Its column that says whether an item must not be recommended: true or false, 1 or 0, yes or no.", unit="column")
+    available_from: str | None = key(None, "Its column with the moment from which an item may be recommended; empty for always.", unit="column")
+    available_until: str | None = key(None, "Its column with the moment from which an item may not be recommended any more; empty for never.", unit="column")
 
     @model_validator(mode="after")
     def name_one(self) -> Self:
@@ -315,6 +319,24 @@ class Publication(Section):
 class Recommendations(Section):
     k: int = key(100, "Items in each user's list.", unit="items", ge=1, le=10_000)
     neighbors: int = key(100, "Neighbours of each item.", unit="items", ge=1, le=10_000)
+    neighbors_min_users: int = key(0, "Two items are neighbours only if at least so many users have both; 0 to ask for none.", unit="users", ge=0)
+    same_category: bool = key(False, "Neighbours are of the item's own category only; an item without one has no neighbours.", unit="switch")
+    max_per_category: int | None = key(None, "Most items of a category in a user's list, for diversity; the evaluation says what it costs.", unit="items", ge=1)
+    spare: int = key(20, "Items behind each list that move up when a listed one becomes unavailable before the next night; kept only where source.items.available_until is named.", unit="items", ge=0, le=10_000)
+    filters: dict[str, str] = key(None, "What an item must satisfy to be recommended: names, each with its SQL condition on the item metadata as it is published, such as {in stock: \"stock > 0\"}. Items without metadata satisfy none.", unit="SQL", factory=dict)
+    ease_weights_up_to: int = key(3000, "The weights of EASE, which score() and explain() need, are published where there are at most so many items: a row for each pair of them.", unit="items", ge=0, le=20_000)
+    max_table_size: str = key("50GB", "A table that would be larger, uncompressed, is written as Parquet files beside the published file, with a view in it.", unit="bytes", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
+
+    @model_validator(mode="after")
+    def check_filters(self) -> Self:
+        import duckdb
+
+        for name, condition in self.filters.items():
+            try:
+                duckdb.SQLExpression(condition)
+            except duckdb.Error as error:
+                raise ValueError(f"filters.{name}: {condition!r} is no SQL condition: {str(error).splitlines()[0]}") from None
+        return self
 
 
 class Config(Section):
@@ -361,6 +383,14 @@ class Config(Section):
     def find_event_values_in_one_place(self) -> Self:
         if None not in (self.interactions.event_values, self.policy_configs.policy.event_values):
             raise ValueError("event_values is given in interactions and in policy_configs: keep one of them")
+        return self
+
+    @model_validator(mode="after")
+    def check_rules(self) -> Self:
+        rules, items = self.recommendations, self.source.items
+        for name, needed in (("same_category", "category"), ("max_per_category", "category"), ("filters", "path")):
+            if getattr(rules, name) and (items is None or (needed == "category" and items.category is None)):
+                raise ValueError(f"recommendations.{name} needs item metadata to look at: set source.items.{needed}")
         return self
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger, task
 
 from tasks.champion import comparable_champion, load_champion
+from tasks.lists import capped_model
 from tasks.resume import CHAMPION, resumable
 from tasks.segments import find_segments
 from tasks.stages import COMMON_ITEMS, Evaluation, Trained
@@ -45,7 +46,7 @@ def evaluate(run: Run, trained: Trained) -> Evaluation:
     popularity = elsa_core.Popularity.fit(sparse.load_npz(run.folder / "train.npz"))
     tonight = elsa_core.load(run.folder / trained.path, device)
     models = {_own_name(run): tonight, "popularity": popularity}
-    models |= _alternatives(run, tonight)
+    models |= _alternatives(run, tonight) | capped_model(run, tonight)
     champion, reason = comparable_champion(run)
     if champion is not None:
         models["champion"] = load_champion(run, champion, "evaluation_model")

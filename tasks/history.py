@@ -71,6 +71,7 @@ def prune(run: Run) -> list[str]:
         for path in sorted(warehouse.glob("published/*.duckdb")):
             if path.stem not in kept and left.get(path.stem, _changed(path)) < before:
                 path.unlink()
+                shutil.rmtree(path.with_suffix(""), ignore_errors=True)  # its tables that are Parquet files
                 removed.append(path.name)
         for path in sorted(warehouse.glob("runs/*/manifest.json")):
             name = path.parent.name

@@ -1,7 +1,10 @@
 """The published model into output tables: one DuckDB file, checked, that nobody reads yet."""
 
+import os
+import re
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -9,91 +12,128 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
 
+from tasks import lists
 from tasks.retries import RETRIES
-from tasks.stages import Events, Interactions, Matrix, Tables, Trained
+from tasks.stages import Events, Interactions, Matrix, Rules, Tables, Trained
 from tasks.warehouse import Run, attach_events, connect, files_of_all_runs, first_row, sql
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
-    from scipy.sparse import csr_array
 
-    from elsa_core import Ease, Model, Popularity
-
-ROWS = 8192  # users or items computed at a time
 PACKAGES = ("duckdb", "great-expectations", "numpy", "polars", "prefect", "scipy", "torch")
+PUBLISHED = ("as_user_id", "as_item_id", "available_items", "user_topk_now", "recommend", "similar", "popular",
+             "score", "score_pairs", "explain", "recommend_for")  # fmt: skip
+PAIR_BYTES = 24  # of a row of user_items, more or less
 
 
 class ContractBroken(AssertionError):
     """A finished table does not keep the contract in sql/checks/: a defect of this program, never published."""
 
 
-@dataclass(frozen=True)
-class Lists:
-    """What the lists are made from: model, baseline, histories (users, items), and the outside ids of both."""
-
-    model: "Model | Ease"
-    popularity: "Popularity"
-    X: "csr_array"
-    seen: "csr_array"
-    user_ids: "pa.Array"
-    item_ids: "pa.Array"
-
-
 @task(**RETRIES)
-def materialize(run: Run, events: Events, interactions: Interactions, matrix: Matrix, trained: Trained) -> Tables:
+def materialize(
+    run: Run, events: Events, interactions: Interactions, matrix: Matrix, rules: Rules, trained: Trained
+) -> Tables:
     """Writes every table into a file beside the published ones and checks the contract. Removes it if that fails."""
-    lists = _load(run, trained)
+    at = datetime.now(UTC)
+    source = lists.load_lists(run, trained, at)
     path = run.warehouse / "published" / f"{run.run_id}.duckdb.unfinished"
+    folder = run.warehouse / "published" / run.run_id
     path.parent.mkdir(exist_ok=True)
     try:
         with connect(":memory:", run.config) as connection:
             connection.execute(f"attach '{path}' as output (storage_version 'v1.5.0')")
             attach_events(connection, run)
-            _write_model_tables(connection, run, lists)
-            _write_record_tables(connection, run, events, interactions, matrix, trained)
-            connection.execute("detach output")
+            _write_model_tables(connection, run, source)
+            _write_record_tables(connection, run, events, interactions, matrix, rules, trained, source, at)
+            _write_macros(connection, run)
+            connection.execute("use memory; detach output")
         _check_contract(run, path)
+        n_bytes = path.stat().st_size + _make_durable(folder)
     except BaseException:
         path.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
-    handle = Tables(path.name, matrix.n_users, matrix.n_items, path.stat().st_size)
+    handle = Tables(path.name, matrix.n_users, matrix.n_items, n_bytes)
     run.record("materialize", handle)
     return handle
 
 
-def _load(run: Run, trained: Trained) -> Lists:
-    import polars as pl
-    from scipy import sparse
-
-    import elsa_core
-
-    X = sparse.load_npz(run.folder / "interactions.npz")
-    ids = [pl.read_parquet(run.folder / f"{name}s.parquet")[f"{name}_id"].to_arrow() for name in ("user", "item")]
-    model = elsa_core.load(run.folder / trained.path, run.config.policy_configs.policy.device)
-    return Lists(model, elsa_core.Popularity.fit(X), X, sparse.load_npz(run.folder / "seen.npz"), *ids)
-
-
-def _write_model_tables(connection: "DuckDBPyConnection", run: Run, lists: Lists) -> None:
+def _write_model_tables(connection: "DuckDBPyConnection", run: Run, source: lists.Lists) -> None:
     """Streams what the model computes, block by block, into its tables."""
-    recommendations = run.config.recommendations
-    user_vectors, item_vectors, residuals = _user_vectors(lists), _item_vectors(lists), _residuals(lists)
-    if run.config.policy_configs.policy.policy_type == "ease":
-        user_vectors, item_vectors = _no_vectors(lists.user_ids, "user_id"), _no_vectors(lists.item_ids, "item_id")
-        residuals = iter([_weights(lists, slice(0, 0), None)])
-    for table, view, batches in [
-        ("user_topk", "lists", _user_lists(lists, recommendations.k)),
-        ("item_neighbors", "neighbors", _neighbors(lists, recommendations.neighbors)),
-        ("user_embeddings", "user_vectors", user_vectors),
-        ("item_embeddings", "item_vectors", item_vectors),
-        ("item_residuals", "residuals", residuals),
+    rules = run.config.recommendations
+    n_users, n_items = source.X.shape
+    n_spare = rules.spare if run.config.source.items and run.config.source.items.available_until else 0
+    n_listed = rules.k + n_spare
+    _write_lists(connection, run, lists.user_lists(source, n_listed), n_users * n_listed, bool(n_spare))
+    for table, view, batches, n_rows in [
+        ("item_neighbors", "neighbors", lists.neighbors(source, rules.neighbors), n_items * rules.neighbors),
+        ("user_embeddings", "user_vectors", lists.user_vectors(source), n_users),
+        ("item_embeddings", "item_vectors", lists.item_vectors(source), n_items),
+        ("item_residuals", "residuals", lists.residuals(source), lists.n_residuals(source)),
     ]:
-        connection.register(view, _stream(batches))
-        connection.execute(sql(f"tables/{table}"))
+        row_bytes = _register(connection, view, batches)
+        _write(connection, run, table, {}, n_rows * row_bytes)
         connection.unregister(view)
-        n_rows = first_row(connection, f"select count(*) from output.{table}")[0]
-        get_run_logger().info("%s: %s rows", table, f"{n_rows:,}")
+
+
+def _write_lists(
+    connection: "DuckDBPyConnection", run: Run, batches: "Iterator[pa.RecordBatch]", n_rows: int, has_spares: bool
+) -> None:
+    """What is computed once goes into two tables, by way of one on disk where both get something."""
+    n_bytes = n_rows * _register(connection, "computed", batches)
+    connection.execute(f"create temp {'table' if has_spares else 'view'} lists as from computed")
+    k = {"k": run.config.recommendations.k}
+    _write(connection, run, "user_topk", k, n_bytes)
+    if not has_spares:
+        connection.execute("create or replace temp view lists as from output.user_topk")
+    _write(connection, run, "user_spares", k, n_bytes if has_spares else 0)
+    connection.unregister("computed")
+
+
+def _register(connection: "DuckDBPyConnection", view: str, batches: "Iterator[pa.RecordBatch]") -> float:
+    """Makes the batches readable, once, under a name, and returns the bytes of one of their rows."""
+    import pyarrow as pa
+
+    first = next(batches)
+
+    def all_batches() -> "Iterator[pa.RecordBatch]":
+        yield first
+        yield from batches
+
+    connection.register(view, pa.RecordBatchReader.from_batches(first.schema, all_batches()))
+    return first.nbytes / max(1, first.num_rows)
+
+
+def _write(connection: "DuckDBPyConnection", run: Run, table: str, parameters: dict, n_bytes: float) -> None:
+    """Runs sql/tables/<table>.sql; beyond max_table_size its rows go to a Parquet file, and a view leads there."""
+    statement = sql(f"tables/{table}")
+    if n_bytes > _bytes(run.config.recommendations.max_table_size):
+        query = statement.partition(f"create table output.{table} as\n")[2].rstrip("; \n")
+        path = run.warehouse / "published" / run.run_id / f"{table}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        connection.execute(f"copy ({query}) to '{path}' (format parquet)", parameters)
+        columns = _typed(connection, path)
+        connection.execute(f"create view output.{table} as select {columns} from read_parquet('{path}')")
+    else:
+        connection.execute(statement, parameters)
+    n_rows = first_row(connection, f"select count(*) from output.{table}")[0]
+    get_run_logger().info("%s: %s rows", table, f"{n_rows:,}")
+
+
+def _bytes(size: str) -> float:
+    number, unit, binary = re.fullmatch(r"([\d.]+)\s?([KMGT])(i?)B", size).groups()
+    return float(number) * (1024 if binary else 1000) ** ("KMGT".index(unit) + 1)
+
+
+def _typed(connection: "DuckDBPyConnection", path: Path) -> str:
+    """The columns of a Parquet file, which knows lists of any length only."""
+    columns = [column for (column, *_) in connection.execute(f"describe from read_parquet('{path}')").fetchall()]
+    if "embedding" not in columns:
+        return "*"
+    factors = first_row(connection, f"select max(len(embedding)) from read_parquet('{path}')")[0]
+    return f"* replace (cast(embedding as float[{factors}]) as embedding)"
 
 
 def _write_record_tables(
@@ -102,19 +142,27 @@ def _write_record_tables(
     events: Events,
     interactions: Interactions,
     matrix: Matrix,
+    rules: Rules,
     trained: Trained,
+    source: lists.Lists,
+    at: datetime,
 ) -> None:
     """Writes the histories, the items, and the record of how the run went."""
     import json
 
     folder = run.folder
     items, pairs = str(folder / "items.parquet"), str(folder / interactions.path)
+    n_pairs = first_row(connection, "select count(*) from read_parquet($pairs)", {"pairs": pairs})[0]
+    _write(connection, run, "user_items", {"items": items, "interactions": pairs}, n_pairs * PAIR_BYTES)
+    _register(connection, "scored_items", lists.scored_items(source))
+    has_filters = bool(run.config.recommendations.filters)
     for table, parameters in {
         "popular_items": {"items": items},
-        "user_items": {"items": items, "interactions": pairs},
         "items": {"interactions": pairs},
+        "catalogue": {"rules": str(folder / rules.path), "has_filters": has_filters},
         "run_info": {
             "run_id": run.run_id,
+            "created_at": at,
             "n_events": events.n_events,
             "n_users": matrix.n_users,
             "n_items": matrix.n_items,
@@ -137,152 +185,51 @@ def _write_record_tables(
         "run_stages": {"manifests": files_of_all_runs(run.warehouse, "ingest", "manifest.json")},
     }.items():
         connection.execute(sql(f"tables/{table}"), parameters)
+    n_alone = first_row(connection, "select n_items_without_neighbors from output.run_info")[0]
+    get_run_logger().info(f"{n_alone:,} of {matrix.n_items:,} items have no neighbours")
 
 
-def _stream(batches: "Iterator[pa.RecordBatch]") -> "pa.RecordBatchReader":
-    import pyarrow as pa
-
-    first = next(batches)
-
-    def all_batches() -> "Iterator[pa.RecordBatch]":
-        yield first
-        yield from batches
-
-    return pa.RecordBatchReader.from_batches(first.schema, all_batches())
-
-
-def _user_lists(lists: Lists, k: int) -> "Iterator[pa.RecordBatch]":
-    """Personal items first; popular ones fill up where a user has no history that counts, or candidates run out."""
-    import numpy as np
-
-    for rows in _blocks(lists.X.shape[0], "users"):
-        seen = lists.seen[rows]
-        personal, scores = lists.model.recommend(lists.X[rows], k, also_exclude=seen)
-        n_personal = (personal >= 0).sum(axis=1)
-        short = np.flatnonzero(n_personal < k)
-        is_personal = np.arange(k) < n_personal[:, None]
-        if len(short):
-            personal[short], scores[short] = _fill_up(lists.popularity, seen[short], personal[short], scores[short])
-        yield _ranked(
-            lists.user_ids,
-            rows,
-            lists.item_ids,
-            personal,
-            scores,
-            ("user_id", "item_id"),
-            np.where(is_personal, "personal", "popular"),
-        )
-
-
-def _fill_up(
-    popularity: "Popularity", seen: "csr_array", personal: "np.ndarray", scores: "np.ndarray"
-) -> "tuple[np.ndarray, np.ndarray]":
-    """The lists (rows, k) with popular items behind the personal ones, none twice and none seen."""
-    import numpy as np
-    from scipy import sparse
-
-    k = personal.shape[1]
-    n_personal = (personal >= 0).sum(axis=1)
-    listed = sparse.csr_array(
-        (np.ones(n_personal.sum(), dtype=bool), personal[personal >= 0], np.append(0, np.cumsum(n_personal))),
-        seen.shape,
-    )
-    popular, counts = popularity.recommend(seen, k, also_exclude=listed)
-    place = np.arange(k) - n_personal[:, None]
-    take = np.maximum(place, 0)
-    return tuple(
-        np.where(place < 0, own, np.take_along_axis(other, take, axis=1))
-        for own, other in ((personal, popular), (scores, counts))
-    )
-
-
-def _neighbors(lists: Lists, k: int) -> "Iterator[pa.RecordBatch]":
-    import numpy as np
-
-    for rows in _blocks(len(lists.item_ids), "items"):
-        items, scores = lists.model.similar(np.arange(rows.start, rows.stop), k)
-        yield _ranked(lists.item_ids, rows, lists.item_ids, items, scores, ("item_id", "neighbor_item_id"))
-
-
-def _ranked(
-    owner_ids: "pa.Array",
-    rows: slice,
-    item_ids: "pa.Array",
-    items: "np.ndarray",
-    scores: "np.ndarray",
-    names: tuple[str, str],
-    sources: "np.ndarray | None" = None,
-) -> "pa.RecordBatch":
-    """One row per owner and rank from lists (rows, k); places without an item are left out."""
-    import numpy as np
-    import pyarrow as pa
-
-    row, place = np.nonzero(items >= 0)
+def _write_macros(connection: "DuckDBPyConnection", run: Run) -> None:
+    """Views and macros for readers who have nothing but DuckDB, and what all is, said inside the file."""
+    connection.execute("use output")
     columns = {
-        names[0]: owner_ids.take(pa.array(row + rows.start)),
-        "rank": pa.array(place + 1),
-        names[1]: item_ids.take(pa.array(items[row, place])),
-        "score": pa.array(scores[row, place]),
+        (table, column): kind
+        for table, column, kind in connection.execute(
+            "select table_name, column_name, data_type from duckdb_columns() where database_name = 'output'"
+        ).fetchall()
     }
-    if sources is not None:
-        columns["source"] = pa.array(sources[row, place])
-    return pa.RecordBatch.from_pydict(columns)
+    values = {
+        "user_id_type": columns["user_items", "user_id"],
+        "item_id_type": columns["user_items", "item_id"],
+        "factors": re.sub(r"\D", "", columns["item_embeddings", "embedding"]),
+        "k": run.config.recommendations.k,
+        "neighbors": run.config.recommendations.neighbors,
+    }
+    for name in PUBLISHED:
+        connection.execute(re.sub(r"\$(\w+)", lambda found: str(values[found[1]]), sql(f"published/{name}")))
+    comments = sql("comments")
+    views = connection.execute("select view_name from duckdb_views() where database_name = 'output' and not internal")
+    for (name,) in views.fetchall():
+        comments = comments.replace(f"comment on table {name} is", f"comment on view {name} is")
+    connection.execute(comments)
+    for table, column in columns:
+        if table == "items" and column not in ("item_id", "title"):
+            quoted = column.replace('"', '""')
+            connection.execute(f"comment on column items.\"{quoted}\" is 'As the source gave it'")
+    connection.execute(sql("tables/readme"))
+    connection.execute("use memory")
 
 
-def _user_vectors(lists: Lists) -> "Iterator[pa.RecordBatch]":
-    import numpy as np
-
-    for rows in _blocks(lists.X.shape[0], "users"):
-        has_history = np.diff(lists.X.indptr)[rows] > 0
-        yield _vectors(lists.user_ids, rows, "user_id", lists.model.embed(lists.X[rows]), has_history)
-
-
-def _item_vectors(lists: Lists) -> "Iterator[pa.RecordBatch]":
-    for rows in _blocks(len(lists.item_ids), "items"):
-        yield _vectors(lists.item_ids, rows, "item_id", lists.model.item_embeddings[rows], lists.model.is_known[rows])
-
-
-def _residuals(lists: Lists) -> "Iterator[pa.RecordBatch]":
-    for rows in _blocks(len(lists.item_ids), "items"):
-        yield _weights(lists, rows, lists.model.residual)
-
-
-def _weights(lists: Lists, rows: slice, S: "csr_array | None") -> "pa.RecordBatch":
-    """The stored S_ij of some rows of ELSA's sparse part: item i in a history adds its weight to item j's score."""
-    import numpy as np
-    import pyarrow as pa
-    from scipy import sparse
-
-    block = sparse.coo_array((0, 0), dtype=np.float32) if S is None else S[rows].tocoo()
-    own, other = (lists.item_ids.take(pa.array(places)) for places in (block.row + rows.start, block.col))
-    return pa.RecordBatch.from_pydict({"item_id": own, "neighbor_item_id": other, "weight": pa.array(block.data)})
-
-
-def _no_vectors(ids: "pa.Array", name: str) -> "Iterator[pa.RecordBatch]":
-    import numpy as np
-
-    yield _vectors(ids, slice(0, 0), name, np.zeros((0, 1), dtype=np.float32), np.zeros(0, dtype=bool))
-
-
-def _vectors(ids: "pa.Array", rows: slice, name: str, vectors: "np.ndarray", keep: "np.ndarray") -> "pa.RecordBatch":
-    """Ids beside fixed-size lists of float from vectors (rows, r), where `keep` (rows,) says so."""
-    import numpy as np
-    import pyarrow as pa
-
-    values = pa.array(np.ascontiguousarray(vectors[keep]).ravel())
-    return pa.RecordBatch.from_pydict(
-        {
-            name: ids.take(pa.array(np.flatnonzero(keep) + rows.start)),
-            "embedding": pa.FixedSizeListArray.from_arrays(values, vectors.shape[1]),
-        }
-    )
-
-
-def _blocks(n: int, what: str) -> Iterator[slice]:
-    for first in range(0, n, ROWS):
-        yield slice(first, min(first + ROWS, n))
-        if n > ROWS:
-            get_run_logger().info("%s of %s %s", f"{min(first + ROWS, n):,}", f"{n:,}", what)
+def _make_durable(folder: Path) -> int:
+    """Asks the system to put the run's Parquet files on disk, and returns their size in bytes."""
+    files = sorted(folder.glob("*.parquet"))
+    for path in [*files, *([folder] if files else [])]:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    for path in files:
+        path.chmod(0o444)
+    return sum(path.stat().st_size for path in files)
 
 
 def _check_contract(run: Run, path: Path) -> None:

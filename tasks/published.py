@@ -42,6 +42,21 @@ def similar(config: Config, item_id: str, k: int) -> str:
     )
 
 
+def explain(config: Config, user_id: str, item_id: str, k: int) -> str:
+    """The score, and the k items of the user's history that make it, as text. Raises InputError if there is none."""
+    pair = {"user_id": user_id, "item_id": item_id}
+    reasons = _rows(
+        config,
+        "queries/explain",
+        {**pair, "k": k},
+        f"user {user_id} has no history that counts, or the published model has no weights for item {item_id}",
+    )
+    with _open(config) as connection:
+        score, title, n = first_row(connection, sql("queries/explained"), pair)
+    named = f"item {item_id} ({title})" if title else f"item {item_id}"
+    return f"{named} scores {score:.4f} for user {user_id}, from {n} items of the history\n{reasons}"
+
+
 def rejected(config: Config, n: int) -> str:
     """How many rows of which file were set aside for which reason, and the first n of them, as text."""
     path = Path(config.warehouse).absolute() / "events.duckdb"

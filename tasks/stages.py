@@ -6,6 +6,7 @@ Paths are relative to the run's folder (events.duckdb: to the warehouse), so tha
 from dataclasses import dataclass
 
 COMMON_ITEMS = "items that both models know"  # the segment of targets on which new items give nobody an advantage
+RULES = "rules.parquet"  # in a run's folder
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,15 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Rules:
+    """rules.parquet: what the metadata and the filters say of each item that has metadata."""
+
+    path: str
+    n_items: int
+    n_barred: int
+
+
+@dataclass(frozen=True)
 class Trained:
     """A folder with a model; `inputs` is the digest of all that decides it but its start.
 
@@ -154,6 +164,24 @@ class Published:
     """The file that warehouse/current.duckdb now points to."""
 
     path: str
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A Parquet file of pairs with scores, outside the warehouse; n_scored of them have one."""
+
+    path: str
+    n_pairs: int
+    n_scored: int
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A folder of vectors, outside the warehouse."""
+
+    path: str
+    n_items: int
+    n_users: int
 
 
 @dataclass(frozen=True)

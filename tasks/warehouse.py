@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -248,6 +249,9 @@ def _tidy(warehouse: Path) -> None:
     refuse_plain_file(warehouse)
     for unfinished in warehouse.glob("published/*.unfinished*"):
         unfinished.unlink()
+    for folder in warehouse.glob("published/*/"):
+        if not folder.with_suffix(".duckdb").exists():
+            shutil.rmtree(folder)
 
 
 def refuse_plain_file(warehouse: Path) -> None:

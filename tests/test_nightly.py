@@ -38,6 +38,7 @@ def test_publishes_tables_that_keep_the_contract(world: Path, tables: Tables) ->
     assert {name for (name,) in tables("select table_name from duckdb_tables()")} == {
         "user_topk", "item_neighbors", "popular_items", "item_embeddings", "user_embeddings", "item_residuals",
         "user_items", "items", "run_info", "run_metrics", "gate_checks", "validation_results", "drift", "run_stages",
+        "user_spares", "catalogue", "readme",
     }  # fmt: skip
 
 

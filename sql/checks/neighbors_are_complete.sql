@@ -1,19 +1,61 @@
--- every item that training saw has as many neighbours as asked for, or as there are other such items
-with known as (
-    select item_id from item_embeddings
-    union
-    select item_id from item_neighbors
+-- every item that training saw has as many neighbours as asked for, or as the rules leave
+-- with neighbors_min_users: of a hundred items, all those that share enough users with it
+with rules as (
+    select
+        neighbors,
+        created_at,
+        cast(config ->> '$.recommendations.same_category' as boolean) as same_category,
+        cast(config ->> '$.recommendations.neighbors_min_users' as integer) as min_users
+    from run_info
 ),
 
 found as (
-    select k.item_id, count(n.item_id) as n_neighbors
+    select item_id, count(*) as n_neighbors from item_neighbors group by item_id
+),
+
+known as (
+    select c.*, coalesce(f.n_neighbors, 0) as found
+    from catalogue as c
+    left join found as f on c.item_id = f.item_id
+    where c.is_scored or f.item_id is not null
+),
+
+candidates as (
+    select k.item_id, if(r.same_category, k.category, '') as category
     from known as k
-    left join item_neighbors as n on k.item_id = n.item_id
-    group by k.item_id
+    cross join rules as r
+    where k.is_allowed
+        and not k.is_hidden
+        and coalesce(r.created_at >= k.available_from, true)
+        and coalesce(r.created_at < k.available_until, true)
+),
+
+looked_at as (
+    select k.item_id, k.found, if(r.same_category, k.category, '') as category, r.neighbors, r.min_users
+    from known as k
+    cross join rules as r
+    qualify r.min_users = 0 or row_number() over (order by md5(cast(k.item_id as varchar))) <= 100
+),
+
+shared as (
+    select o.item_id, t.item_id as neighbor_item_id
+    from looked_at as o
+    inner join user_items as h on o.item_id = h.item_id and h.weight > 0
+    inner join user_items as t on h.user_id = t.user_id and t.weight > 0
+    where o.min_users > 0
+    group by o.item_id, t.item_id
+    having count(*) >= any_value(o.min_users)
+),
+
+possible as (
+    select o.item_id, count(*) as n_possible
+    from looked_at as o
+    inner join candidates as c on o.category = c.category and o.item_id != c.item_id
+    where o.min_users = 0 or (o.item_id, c.item_id) in (select (s.item_id, s.neighbor_item_id) from shared as s)
+    group by o.item_id
 )
 
-select f.item_id, f.n_neighbors as found, least(r.neighbors, c.n_items - 1) as expected
-from found as f
-cross join (select count(*) as n_items from known) as c
-cross join run_info as r
+select o.item_id, o.found, least(o.neighbors, coalesce(p.n_possible, 0)) as expected
+from looked_at as o
+left join possible as p on o.item_id = p.item_id
 where found != expected

@@ -1,23 +1,26 @@
 -- rows stand in the order of the table's first key, so that a look-up needs no index
 with placed as (
-    select 'user_topk' as name, rowid as place, rank, user_id <= lead(user_id) over (order by rowid) as is_sorted
-    from user_topk
+    select 'user_topk' as name, cast(user_id as varchar) as id, user_id <= lead(user_id) over () as is_sorted from user_topk
     union all
-    select 'item_neighbors', rowid, rank, item_id <= lead(item_id) over (order by rowid) from item_neighbors
+    select 'user_spares', cast(user_id as varchar), user_id <= lead(user_id) over () from user_spares
     union all
-    select 'user_items', rowid, null, user_id <= lead(user_id) over (order by rowid) from user_items
+    select 'item_neighbors', cast(item_id as varchar), item_id <= lead(item_id) over () from item_neighbors
     union all
-    select 'items', rowid, null, item_id < lead(item_id) over (order by rowid) from items
+    select 'user_items', cast(user_id as varchar), user_id <= lead(user_id) over () from user_items
     union all
-    select 'item_embeddings', rowid, null, item_id < lead(item_id) over (order by rowid) from item_embeddings
+    select 'items', cast(item_id as varchar), item_id < lead(item_id) over () from items
     union all
-    select 'item_residuals', rowid, null, item_id <= lead(item_id) over (order by rowid) from item_residuals
+    select 'catalogue', cast(item_id as varchar), item_id < lead(item_id) over () from catalogue
     union all
-    select 'user_embeddings', rowid, null, user_id < lead(user_id) over (order by rowid) from user_embeddings
+    select 'item_embeddings', cast(item_id as varchar), item_id < lead(item_id) over () from item_embeddings
     union all
-    select 'popular_items', rowid, rank, rank < lead(rank) over (order by rowid) from popular_items
+    select 'item_residuals', cast(item_id as varchar), item_id <= lead(item_id) over () from item_residuals
+    union all
+    select 'user_embeddings', cast(user_id as varchar), user_id < lead(user_id) over () from user_embeddings
+    union all
+    select 'popular_items', cast(item_id as varchar), rank < lead(rank) over () from popular_items
 )
 
-select name, place, rank
+select name, id
 from placed
 where not is_sorted

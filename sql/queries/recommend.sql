@@ -1,6 +1,2 @@
--- grain: one row per rank of the user's list; ids are compared as text, so numbers and text both work
-select t.rank, t.item_id, i.title, round(t.score, 4) as score, t.source
-from user_topk as t
-left join items as i on t.item_id = i.item_id
-where cast(t.user_id as varchar) = $user_id and t.rank <= $k
-order by t.rank
+-- grain: one row per rank of the user's list
+select rank, item_id, title, round(score, 4) as score, source from recommend($user_id, k := $k)

@@ -2,7 +2,7 @@
 create table output.run_info as
 select
     $run_id as run_id,
-    now() as created_at,
+    cast($created_at as timestamptz) as created_at,
     (select max(timestamp) from warehouse.events) as data_watermark,
     cast($n_events as bigint) as n_events,
     cast($n_users as bigint) as n_users,
@@ -12,5 +12,6 @@ select
     $model_digest as model_digest,
     cast($k as integer) as k,
     cast($neighbors as integer) as neighbors,
+    (select count(*) from output.catalogue where n_neighbors = 0) as n_items_without_neighbors,
     cast($config as json) as config,
     cast($versions as json) as versions;

@@ -1,3 +1,3 @@
 -- grain: one row per user with a history that counts
 create table output.user_embeddings as
-select user_id, embedding from user_vectors order by user_id;
+select user_id, embedding from user_vectors;

@@ -1,5 +1,3 @@
 -- grain: one row per user and rank
 create table output.user_topk as
-select user_id, cast(rank as integer) as rank, item_id, score, source
-from lists
-order by user_id, rank;
+select user_id, cast(rank as integer) as rank, item_id, score, source from lists where rank <= $k;

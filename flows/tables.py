@@ -1,0 +1,22 @@
+"""What can be had of the published model as files: scores of pairs, vectors."""
+
+from pathlib import Path
+
+from prefect import flow
+
+from tasks.config import Config
+from tasks.export import Format, export_vectors
+from tasks.score import score_file
+from tasks.stages import Exported, Scored
+
+
+@flow
+def score(config: Config, pairs: Path, out: Path) -> Scored:
+    """Scores a Parquet file of pairs."""
+    return score_file(config, pairs, out)
+
+
+@flow
+def export(config: Config, form: Format, out: Path) -> Exported:
+    """Writes the vectors into a folder."""
+    return export_vectors(config, form, out)

@@ -1,0 +1,135 @@
+"""A file of (user, item) pairs, scored by the published model, exactly and batch by batch."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from prefect import get_run_logger, task
+
+from tasks.config import Config
+from tasks.errors import InputError
+from tasks.stages import Scored
+from tasks.warehouse import current_run_id
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from scipy.sparse import csr_array
+
+    from elsa_core import Ease, Model
+
+PAIRS = 2**17  # read, scored and written at a time
+ADDED = ("score", "unknown")
+SECONDS_BETWEEN_MESSAGES = 5
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """The published model, the histories (users, items) it scores from, and the outside ids of both."""
+
+    model: "Model | Ease"
+    X: "csr_array"
+    user_ids: "pl.Series"
+    item_ids: "pl.Series"
+
+    @classmethod
+    def load(cls, config: Config) -> Self:
+        """Raises InputError where nothing is published."""
+        import polars as pl
+        from scipy import sparse
+
+        import elsa_core
+
+        warehouse = Path(config.warehouse).absolute()
+        run_id = current_run_id(warehouse)
+        if run_id is None:
+            raise InputError(f"{config.warehouse} has nothing published yet; run: elsa nightly --config FILE")
+        folder = warehouse / "runs" / run_id
+        ids = (pl.read_parquet(folder / f"{name}s.parquet")[f"{name}_id"] for name in ("user", "item"))
+        model = elsa_core.load(folder / "model", config.policy_configs.policy.device)
+        return cls(model, sparse.load_npz(folder / "interactions.npz"), *ids)
+
+    def add_scores(self, pairs: "pa.Table") -> "pa.Table":
+        """The pairs with their scores, and which of the two ids the model does not know."""
+        import numpy as np
+        import pyarrow as pa
+
+        user, item = (_places(pairs[f"{name}_id"], ids) for name, ids in
+                      (("user", self.user_ids), ("item", self.item_ids)))  # fmt: skip
+        has_history = np.diff(self.X.indptr) > 0
+        no_user, no_item = (user < 0) | ~has_history[user], (item < 0) | ~self.model.is_known[item]
+        known = np.flatnonzero(~no_user & ~no_item)
+        rows, row = np.unique(user[known], return_inverse=True)
+        scores = np.zeros(len(user), dtype=np.float32)
+        scores[known] = self.model.score(self.X[rows], row, item[known])
+        unknown = np.select([no_user & no_item, no_user, no_item], ["user and item", "user", "item"], "")
+        pairs = pairs.append_column("score", pa.array(scores, mask=no_user | no_item))
+        return pairs.append_column("unknown", pa.array(unknown, pa.string(), mask=unknown == ""))
+
+
+@task
+def score_file(config: Config, pairs: Path, out: Path) -> Scored:
+    """Writes all rows and columns of `pairs`, in their order, with a score and what the model does not know.
+
+    unknown is 'user' for one without a history that counts, 'item' for one that training never saw, or
+    'user and item'; the score is null then. `out` is there when it is whole, and only then.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with _open(pairs, out) as file:
+        scorer = Scorer.load(config)
+        unfinished = out.with_name(f"{out.name}.unfinished")
+        n_pairs, n_scored, last = 0, 0, time.monotonic()
+        try:
+            with pq.ParquetWriter(unfinished, scorer.add_scores(file.schema_arrow.empty_table()).schema) as writer:
+                for batch in file.iter_batches(PAIRS):
+                    scored = scorer.add_scores(pa.Table.from_batches([batch]))
+                    writer.write_table(scored)
+                    n_pairs += scored.num_rows
+                    n_scored += scored.num_rows - scored["score"].null_count
+                    if time.monotonic() - last > SECONDS_BETWEEN_MESSAGES:
+                        get_run_logger().info(f"{n_pairs:,} of {file.metadata.num_rows:,} pairs")
+                        last = time.monotonic()
+            unfinished.replace(out)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    return Scored(str(out), n_pairs, n_scored)
+
+
+def _open(pairs: Path, out: Path) -> "pq.ParquetFile":
+    """The file of pairs. Raises InputError where it, or the place of the output, cannot be used."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(pairs)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{pairs} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+    names = file.schema_arrow.names
+    for name in ("user_id", "item_id"):
+        if name not in names:
+            raise InputError(f"{pairs} has no column {name!r}; it has {', '.join(names)}")
+    for name in ADDED:
+        if name in names:
+            raise InputError(f"{pairs} has a column {name!r}, which would be added; rename it")
+    if not out.absolute().parent.is_dir():
+        raise InputError(f"--out {out}: there is no folder {out.absolute().parent}; make it first")
+    if out.exists() and out.samefile(pairs):
+        raise InputError(f"--out {out} is the file of pairs itself; name another")
+    return file
+
+
+def _places(given: "pa.ChunkedArray", ids: "pl.Series") -> "np.ndarray":
+    """Where each given id stands in `ids`, or -1; numbers and text are compared as they are written."""
+    import polars as pl
+
+    given, ids = pl.Series(given).alias("id"), ids.alias("id")
+    if given.dtype != ids.dtype:
+        given, ids = given.cast(pl.String), ids.cast(pl.String)
+    known = ids.to_frame().with_row_index("place")
+    found = given.to_frame().join(known, on="id", how="left", maintain_order="left")
+    return found["place"].cast(pl.Int64).fill_null(-1).to_numpy()
