@@ -1,4 +1,4 @@
-"""Puts the automations of config/automations.yaml in place of those of the same names: `make deploy` runs it."""
+"""Puts the automations of automations.yaml in place of those of the same names: `make deploy` runs it."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ import yaml
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-PATH = Path("config/automations.yaml")
+PATH = Path("automations.yaml")
 HOW_TO = "set ELSA_ALERT_BLOCK to a notification block of Prefect, such as slack-webhook/ops"
 
 

@@ -104,9 +104,9 @@ def test_a_run_leaves_what_its_stages_took_and_a_structured_log(world: Path, tab
     first = nightly(config())
     second = nightly(config())
     stages = [row[0] for row in tables(f"select stage from run_stages where run_id = '{first.run_id}'")]
-    assert stages == ["ingest", "validate", "drift", "interactions", "matrix", "train", "evaluate", "gate", "refit",
-                      "materialize", "publish"]  # fmt: skip
-    assert tables(f"select count(*) from run_stages where run_id = '{second.run_id}'") == [(9,)]
+    assert stages == ["ingest", "validate", "drift", "rules", "interactions", "matrix", "train", "evaluate", "gate",
+                      "refit", "materialize", "publish"]  # fmt: skip
+    assert tables(f"select count(*) from run_stages where run_id = '{second.run_id}'") == [(10,)]
     assert tables("select min(seconds) >= 0, min(peak_bytes) > 1e7 from run_stages") == [(True, True)]
     rows = tables("select any_value(rows) from run_stages where stage = 'ingest' group by run_id")
     assert rows == [(community_events().height,)] * 2
