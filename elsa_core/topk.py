@@ -8,7 +8,7 @@ from elsa_core.sparse_product import add_product, add_stored
 
 ITEM_BLOCK = 65_536
 BLOCK_SCORES = 2**23  # 32 MB at a time: as many users as fit
-LEAST_ROWS = 32  # of a product: BLAS rounds one of a few rows in another way, and scores must not depend on that
+LEAST_ROWS = 16  # of a product: BLAS rounds one of a few rows in another way, and scores must not depend on that
 GROUP = 16  # columns whose maximum is looked at first
 
 Product = tuple[sparse.csr_array, sparse.csr_array]  # (rows, any) and (any, n_items), to be multiplied

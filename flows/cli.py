@@ -25,6 +25,7 @@ examples:
   elsa explain 42 318                            why user 42 should see item 318
   elsa score pairs.parquet --out scored.parquet  the model's score for each row's user_id and item_id
   elsa export --format npy --out vectors         item and user vectors for another program
+  elsa refresh                                   new events into the tables, with the published model
   elsa runs                                      what happened on which night
   elsa nightly --resume RUN                      go on with a run that died
   elsa rollback                                  lead readers back to the tables before these
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     nightly.add_argument("--resume", metavar="RUN", help="go on with a run that died, failed or was rejected")
     nightly.add_argument("--force-publish", action="store_true", help="publish even what the gate rejects")
     nightly.add_argument("--reason", help="why; needed with --force-publish, and recorded")
+    _command(commands, "refresh", _refresh, "new events in, tables made anew with the published model; no training")
     _command(commands, "ingest", _ingest, "take in new and changed source files, and nothing else")
     _command(commands, "validate", _validate, "check the expectations about the events, and nothing else")
     rejected = _command(commands, "rejected", _rejected, "show rows that were set aside, and why")
@@ -169,6 +171,13 @@ def _print_tables(config: Config) -> None:
     print(f"\nThe tables are in {path}. Three queries to paste:")
     for query in published.example_queries(config):
         print(f"\n{program} -readonly '{path}' <<'SQL'\n{query.text};\nSQL\n{query.output}")
+
+
+def _refresh(options: argparse.Namespace) -> int:
+    from flows.refresh import refresh
+
+    print(f"\npublished run {_run_flow(refresh, read_config(options.config))}")
+    return 0
 
 
 def _ingest(options: argparse.Namespace) -> int:

@@ -74,11 +74,11 @@ def watch_drift(run: Run) -> Drift:
 
 
 def _report(run: Run, watched: list[Watched]) -> None:
-    """Writes drift.parquet, and logs each metric."""
+    """Writes drift.parquet, with the columns of validation.parquet, and logs each metric."""
     import polars as pl
 
     columns = [
-        ("metric", pl.String, [one.metric for one in watched]),
+        ("rule", pl.String, [f"drift of {one.metric}" for one in watched]),
         ("severity", pl.String, [run.config.drift.severity] * len(watched)),
         ("passed", pl.Boolean, [one.passed for one in watched]),
         ("observed", pl.String, [str(one) for one in watched]),

@@ -63,7 +63,8 @@ def prune(run: Run) -> list[str]:
     rules, warehouse = run.config.publication, run.warehouse
     with _flipping(warehouse):
         history = publications(warehouse)
-        last = list(dict.fromkeys(entry["run_id"] for entry in reversed(history)))[: rules.keep]
+        nights = [entry["run_id"] for entry in reversed(history) if _is_night(warehouse, entry["run_id"])]
+        last = list(dict.fromkeys(nights))[: rules.keep]
         kept = {current_run_id(warehouse), run.run_id, *last}
         before = datetime.now(UTC) - timedelta(hours=rules.grace_hours)
         left = {entry["replaced"]: datetime.fromisoformat(entry["at"]) for entry in history}
@@ -78,6 +79,12 @@ def prune(run: Run) -> list[str]:
             if name not in kept and max(left.get(name, _changed(path)), _changed(path)) < before:
                 removed += [f"{name}/{heavy}" for heavy in _remove_heavy(path.parent)]
         return removed
+
+
+def _is_night(warehouse: Path, run_id: str) -> bool:
+    """Whether the run trained its model; what a refresh made anew is not kept beyond the grace time."""
+    folder = warehouse / "runs" / run_id
+    return (folder / "manifest.json").exists() and "gate" in read_manifest(folder)["stages"]
 
 
 def _remove_heavy(folder: Path) -> list[str]:

@@ -34,7 +34,10 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Lists:
-    """What the lists are made from: model, baseline, histories (users, items), and the outside ids of both."""
+    """What the lists are made from: model, baseline, histories (users, items), and the outside ids of both.
+
+    users  the rows of the users to compute; None for all
+    """
 
     model: "Model | Ease"
     popularity: "Popularity"
@@ -43,6 +46,7 @@ class Lists:
     user_ids: "pa.Array"
     items: Catalogue
     rules: Recommendations
+    users: "np.ndarray | None" = None
 
 
 def load_lists(run: Run, trained: Trained, at: datetime) -> Lists:
@@ -94,22 +98,31 @@ def user_lists(lists: Lists, k: int) -> "Iterator[pa.RecordBatch]":
     import numpy as np
 
     cap = lists.rules.max_per_category
-    for rows in _blocks(lists.X.shape[0], k if cap is None else 8 * k, "users"):
-        items, scores, is_personal = _ranking(lists, rows, k) if cap is None else _capped(lists, rows, k)
+    for of in _users(lists, k if cap is None else 8 * k):
+        items, scores, is_personal = _ranking(lists, of, k) if cap is None else _capped(lists, of, k)
         source = np.where(is_personal, "personal", "popular")
-        yield _ranked(lists, lists.user_ids, rows, items, scores, ("user_id", "item_id"), source)
+        yield _ranked(lists, lists.user_ids, of, items, scores, ("user_id", "item_id"), source)
 
 
-def _capped(lists: Lists, rows: slice, k: int) -> "tuple[np.ndarray, ...]":
+def _users(lists: Lists, width: int) -> "Iterator[np.ndarray]":
+    """Blocks of the rows of the users to compute, each block of `width` places a user."""
+    import numpy as np
+
+    users = np.arange(lists.X.shape[0]) if lists.users is None else lists.users
+    for rows in _blocks(len(users), width, "users"):
+        yield users[rows]
+
+
+def _capped(lists: Lists, of: "np.ndarray", k: int) -> "tuple[np.ndarray, ...]":
     from elsa_core import capped
 
     def rank(some: "np.ndarray", length: int) -> "tuple[np.ndarray, ...]":
-        return _ranking(lists, some + rows.start, length)
+        return _ranking(lists, of[some], length)
 
-    return capped(rank, rows.stop - rows.start, k, lists.items.category, lists.rules.max_per_category)
+    return capped(rank, len(of), k, lists.items.category, lists.rules.max_per_category)
 
 
-def _ranking(lists: Lists, rows: "slice | np.ndarray", k: int) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+def _ranking(lists: Lists, rows: "np.ndarray", k: int) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
     """Items, scores and whether an item is personal, (rows, k) each."""
     import numpy as np
 
@@ -156,7 +169,7 @@ def neighbors(lists: Lists, k: int) -> "Iterator[pa.RecordBatch]":
             items[some], scores[some] = lists.model.similar(
                 of[some], k, allowed=allowed, among=None if among is None else among[some]
             )
-        yield _ranked(lists, lists.items.ids, rows, items, scores, ("item_id", "neighbor_item_id"))
+        yield _ranked(lists, lists.items.ids, of, items, scores, ("item_id", "neighbor_item_id"))
 
 
 def _kinds(lists: Lists, of: "np.ndarray") -> "Iterator[tuple[np.ndarray, np.ndarray]]":
@@ -186,7 +199,7 @@ def _together(lists: Lists, of: "np.ndarray") -> "csr_array":
 def _ranked(
     lists: Lists,
     owner_ids: "pa.Array",
-    rows: slice,
+    of: "np.ndarray",
     items: "np.ndarray",
     scores: "np.ndarray",
     names: tuple[str, str],
@@ -198,7 +211,7 @@ def _ranked(
 
     row, place = np.nonzero(items >= 0)
     columns = {
-        names[0]: owner_ids.take(pa.array(row + rows.start)),
+        names[0]: owner_ids.take(pa.array(of[row])),
         "rank": pa.array(place + 1),
         names[1]: lists.items.ids.take(pa.array(items[row, place])),
         "score": pa.array(scores[row, place]),
@@ -211,16 +224,19 @@ def _ranked(
 def user_vectors(lists: Lists) -> "Iterator[pa.RecordBatch]":
     import numpy as np
 
-    for rows in _blocks(lists.X.shape[0], _factors(lists), "users"):
-        has_history = np.diff(lists.X.indptr)[rows] > 0
-        vectors = lists.model.embed(lists.X[rows]) if _factors(lists) else None
-        yield _vectors(lists.user_ids, rows, "user_id", vectors, has_history)
+    for of in _users(lists, _factors(lists)):
+        has_history = np.diff(lists.X.indptr)[of] > 0
+        vectors = lists.model.embed(lists.X[of]) if _factors(lists) else None
+        yield _vectors(lists.user_ids, of, "user_id", vectors, has_history)
 
 
 def item_vectors(lists: Lists) -> "Iterator[pa.RecordBatch]":
+    import numpy as np
+
     for rows in _blocks(len(lists.items.ids), _factors(lists), "items"):
-        vectors = lists.model.item_embeddings[rows] if _factors(lists) else None
-        yield _vectors(lists.items.ids, rows, "item_id", vectors, lists.model.is_known[rows])
+        of = np.arange(rows.start, rows.stop)
+        vectors = lists.model.item_embeddings[of] if _factors(lists) else None
+        yield _vectors(lists.items.ids, of, "item_id", vectors, lists.model.is_known[of])
 
 
 def _factors(lists: Lists) -> int:
@@ -231,7 +247,7 @@ def _factors(lists: Lists) -> int:
 
 
 def _vectors(
-    ids: "pa.Array", rows: slice, name: str, vectors: "np.ndarray | None", keep: "np.ndarray"
+    ids: "pa.Array", of: "np.ndarray", name: str, vectors: "np.ndarray | None", keep: "np.ndarray"
 ) -> "pa.RecordBatch":
     """Ids beside fixed-size lists of float from vectors (rows, r), where `keep` (rows,) says so; no rows without."""
     import numpy as np
@@ -242,7 +258,7 @@ def _vectors(
     values = pa.array(np.ascontiguousarray(vectors[keep]).ravel())
     return pa.RecordBatch.from_pydict(
         {
-            name: ids.take(pa.array(np.flatnonzero(keep) + rows.start)),
+            name: ids.take(pa.array(of[keep])),
             "embedding": pa.FixedSizeListArray.from_arrays(values, vectors.shape[1]),
         }
     )
@@ -286,6 +302,8 @@ def scored_items(lists: Lists) -> "Iterator[pa.RecordBatch]":
 
 def _blocks(n: int, width: int, what: str) -> Iterator[slice]:
     size = max(1, min(ROWS, PLACES // max(1, width)))
+    if n == 0:
+        yield slice(0, 0)
     for first in range(0, n, size):
         yield slice(first, min(first + size, n))
         if n > ROWS:

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import resources
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from prefect import get_run_logger, task
 
 from tasks import lists
 from tasks.retries import RETRIES
+from tasks.reuse import attach_earlier
 from tasks.stages import Events, Interactions, Matrix, Rules, Tables, Trained
 from tasks.warehouse import Run, attach_events, connect, files_of_all_runs, first_row, sql
 
@@ -45,7 +47,8 @@ def materialize(
         with connect(":memory:", run.config) as connection:
             connection.execute(f"attach '{path}' as output (storage_version 'v1.5.0')")
             attach_events(connection, run)
-            _write_model_tables(connection, run, source)
+            users = attach_earlier(connection, run, trained, source, at)
+            _write_model_tables(connection, run, source if users is None else replace(source, users=users))
             _write_record_tables(connection, run, events, interactions, matrix, rules, trained, source, at)
             _write_macros(connection, run)
             connection.execute("use memory; detach output")
@@ -61,32 +64,44 @@ def materialize(
 
 
 def _write_model_tables(connection: "DuckDBPyConnection", run: Run, source: lists.Lists) -> None:
-    """Streams what the model computes, block by block, into its tables."""
+    """Streams what the model computes, block by block, into its tables; what is reused comes from `earlier`."""
     rules = run.config.recommendations
     n_users, n_items = source.X.shape
     n_spare = rules.spare if run.config.source.items and run.config.source.items.available_until else 0
     n_listed = rules.k + n_spare
-    _write_lists(connection, run, lists.user_lists(source, n_listed), n_users * n_listed, bool(n_spare))
+    _write_lists(connection, run, source, n_users * n_listed, bool(n_spare))
+    vectors = lists.user_vectors(source)
+    row_bytes = _register(connection, "user_vectors" if source.users is None else "computed_vectors", vectors)
+    if source.users is not None:
+        connection.execute(sql("reused_vectors"))
+    _write(connection, run, "user_embeddings", {}, n_users * row_bytes)
     for table, view, batches, n_rows in [
         ("item_neighbors", "neighbors", lists.neighbors(source, rules.neighbors), n_items * rules.neighbors),
-        ("user_embeddings", "user_vectors", lists.user_vectors(source), n_users),
         ("item_embeddings", "item_vectors", lists.item_vectors(source), n_items),
         ("item_residuals", "residuals", lists.residuals(source), lists.n_residuals(source)),
     ]:
-        row_bytes = _register(connection, view, batches)
+        if source.users is not None and not (table == "item_neighbors" and rules.neighbors_min_users):
+            connection.execute(f"create temp view {view} as from earlier.{table}")
+            row_bytes = PAIR_BYTES if view != "item_vectors" else row_bytes
+        else:
+            row_bytes = _register(connection, view, batches)
         _write(connection, run, table, {}, n_rows * row_bytes)
-        connection.unregister(view)
 
 
 def _write_lists(
-    connection: "DuckDBPyConnection", run: Run, batches: "Iterator[pa.RecordBatch]", n_rows: int, has_spares: bool
+    connection: "DuckDBPyConnection", run: Run, source: lists.Lists, n_rows: int, has_spares: bool
 ) -> None:
     """What is computed once goes into two tables, by way of one on disk where both get something."""
-    n_bytes = n_rows * _register(connection, "computed", batches)
-    connection.execute(f"create temp {'table' if has_spares else 'view'} lists as from computed")
-    k = {"k": run.config.recommendations.k}
+    rules = run.config.recommendations
+    n_listed = n_rows // max(1, source.X.shape[0])
+    n_bytes = n_rows * _register(connection, "computed", lists.user_lists(source, n_listed))
+    if source.users is None:
+        connection.execute(f"create temp {'table' if has_spares else 'view'} lists as from computed")
+    else:
+        connection.execute(sql("reused_lists"))
+    k = {"k": rules.k}
     _write(connection, run, "user_topk", k, n_bytes)
-    if not has_spares:
+    if source.users is None and not has_spares:
         connection.execute("create or replace temp view lists as from output.user_topk")
     _write(connection, run, "user_spares", k, n_bytes if has_spares else 0)
     connection.unregister("computed")
@@ -151,6 +166,7 @@ def _write_record_tables(
     import json
 
     folder = run.folder
+    results = [str(path) for path in sorted(folder.glob("*.parquet")) if path.stem in ("validation", "drift")]
     items, pairs = str(folder / "items.parquet"), str(folder / interactions.path)
     n_pairs = first_row(connection, "select count(*) from read_parquet($pairs)", {"pairs": pairs})[0]
     _write(connection, run, "user_items", {"items": items, "interactions": pairs}, n_pairs * PAIR_BYTES)
@@ -168,6 +184,7 @@ def _write_record_tables(
             "n_items": matrix.n_items,
             "policy_type": run.config.policy_configs.policy.policy_type,
             "scale": trained.scale,
+            "model_run_id": trained.model_run_id,
             "model_digest": trained.digest,
             "k": run.config.recommendations.k,
             "neighbors": run.config.recommendations.neighbors,
@@ -176,11 +193,7 @@ def _write_record_tables(
         },
         "run_metrics": {"metrics": files_of_all_runs(run.warehouse, "evaluate", "metrics.parquet")},
         "gate_checks": {"gate_checks": files_of_all_runs(run.warehouse, "gate", "gate_checks.parquet")},
-        "validation_results": {
-            "run_id": run.run_id,
-            "validation": str(folder / "validation.parquet"),
-            "drift": str(folder / "drift.parquet"),
-        },
+        "validation_results": {"run_id": run.run_id, "results": results},
         "drift": {},
         "run_stages": {"manifests": files_of_all_runs(run.warehouse, "ingest", "manifest.json")},
     }.items():

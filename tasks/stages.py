@@ -97,6 +97,7 @@ class Rules:
 class Trained:
     """A folder with a model; `inputs` is the digest of all that decides it but its start.
 
+    model_run_id     the night that trained and judged it; another run than this one where a refresh took it over
     started_from     the run whose model it started from, or was taken over from; None for the spectrum
     ridge, dropout   those of the sparse part, or of EASE; None where ELSA does without
     best_epoch, factors  0 for EASE
@@ -104,6 +105,7 @@ class Trained:
     """
 
     path: str
+    model_run_id: str
     started_from: str | None
     best_epoch: int
     n_items: int

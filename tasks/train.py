@@ -215,6 +215,7 @@ def _save(
     model.save(run.folder / recipe.name)
     handle = Trained(
         path=recipe.name,
+        model_run_id=run.run_id,
         started_from=started_from,
         best_epoch=model.best_epoch if recipe.low_rank else 0,
         n_items=len(model.is_known),

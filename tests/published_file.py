@@ -11,7 +11,7 @@ from scipy import sparse
 from elsa_core import Ease, Model
 from tasks.materialize import materialize
 from tasks.stages import Events, Interactions, Matrix, Rules, Trained
-from tasks.warehouse import Run
+from tasks.warehouse import Run, sql
 from tests.conftest import config
 
 Ids = list[int] | list[str]
@@ -33,7 +33,10 @@ def write_published(
         changes["policy_configs"] = {"scoring_policy": {"policy_type": "ease"}}
     run = Run(config(warehouse=str(folder / "warehouse"), **changes), "20260101T000000_000000")
     run.folder.mkdir(parents=True)
-    (run.folder / "manifest.json").write_text(json.dumps({"stages": {}}))
+    # as after the stages that files of all nights are gathered by
+    stages = {stage: {} for stage in ("ingest", "evaluate", "gate")}
+    manifest = {"run_id": run.run_id, "stages": stages, "measured": {}, "last_at": 0.0}
+    (run.folder / "manifest.json").write_text(json.dumps(manifest))
     seen = X if seen is None else seen
     for name, matrix in (("interactions", X), ("seen", seen)):
         sparse.save_npz(run.folder / f"{name}.npz", matrix, compressed=False)
@@ -57,10 +60,10 @@ def write_published(
     materialize.fn(
         run,
         Events(X.nnz, X.nnz, 0, 0, {}, 1, 1, ""),
-        Interactions("interactions.parquet", *X.shape, X.nnz, ""),
+        Interactions("interactions.parquet", *X.shape, X.nnz, 0, ""),
         Matrix(*X.shape, X.nnz, X.shape[0], 0, 0, ""),
         Rules("rules.parquet", len(rules), 0),
-        Trained("model", None, 0, X.shape[1], 1, scale, None, None, "", "digest"),
+        Trained("model", run.run_id, None, 0, X.shape[1], 1, scale, None, None, "", "digest"),
     )
     final = folder / "current.duckdb"
     final.symlink_to(run.warehouse / "published" / f"{run.run_id}.duckdb.unfinished")
@@ -82,11 +85,13 @@ def _write_records(run: Run) -> None:
     measured = {"metric": text, "value": number, "low": number, "high": number}
     one = pl.DataFrame({"k": [10]})
     one.select("k", model=text, n_users=1, **measured).write_parquet(run.folder / "metrics.parquet")
-    one.select(name=text, **measured, threshold=number, passed=True, verdict=text).write_parquet(
-        run.folder / "gate_checks.parquet"
-    )
-    one.select(rule=text, severity=text, passed=True, observed=text).write_parquet(run.folder / "validation.parquet")
+    checks = one.select(name=text, segment=text, n_users=1, **measured, threshold=number, passed=True, verdict=text)
+    checks.write_parquet(run.folder / "gate_checks.parquet")
+    for name in ("validation", "drift"):
+        rows = one.select(rule=text, severity=text, passed=True, observed=text)
+        rows.write_parquet(run.folder / f"{name}.parquet")
     with duckdb.connect(str(run.events)) as connection:
+        connection.execute(sql("drift/history"))
         connection.execute("create table events as select timestamp '2026-01-01' as timestamp")
         users = str(run.folder / "items.parquet")
         connection.execute(

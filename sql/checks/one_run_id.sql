@@ -1,4 +1,5 @@
--- one run throughout: run_info has one row, every record is of a run, and each kind of record has that run's
+-- one run throughout: run_info has one row, every record is of a run, and each kind of record has that run's; what the
+-- model was judged by is that of the night that trained it
 with records as (
     select 'run_metrics' as name, run_id from run_metrics
     union all
@@ -10,7 +11,7 @@ with records as (
 counted as (
     select
         n.name,
-        count(*) filter (where r.run_id = i.run_id) as n_own,
+        count(*) filter (where r.run_id = if(n.name = 'validation_results', i.run_id, i.model_run_id)) as n_own,
         count(*) filter (where r.run_id is distinct from i.run_id) as n_others
     from (values ('run_metrics'), ('gate_checks'), ('validation_results')) as n (name)
     cross join run_info as i

@@ -9,6 +9,7 @@ select
     cast($n_items as bigint) as n_items,
     $policy_type as policy_type,
     cast($scale as float) as scale,
+    $model_run_id as model_run_id,
     $model_digest as model_digest,
     cast($k as integer) as k,
     cast($neighbors as integer) as neighbors,

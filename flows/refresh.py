@@ -1,0 +1,37 @@
+"""Between two nights: new events in, tables made anew with the published model."""
+
+from prefect import flow, get_run_logger
+from prefect.states import Completed, State
+
+from flows.hooks import record_end
+from tasks.adopt import adopt
+from tasks.config import Config
+from tasks.expectations import check_expectations
+from tasks.ingest import ingest
+from tasks.interactions import build_interactions
+from tasks.materialize import materialize
+from tasks.matrix import build_matrix
+from tasks.publish import publish
+from tasks.rules import apply_rules
+from tasks.validate import validate
+from tasks.warehouse import end_run, open_run
+
+
+@flow(name="refresh", on_crashed=[record_end], on_cancellation=[record_end])
+def refresh(config: Config) -> State:
+    """Ingests, validates, and publishes tables of the published model for everyone, new users among them.
+
+    Whether the new events drift is the next night's to judge, over all that came since the last one.
+    """
+    check_expectations(config)
+    with open_run(config) as run:
+        get_run_logger().info("run %s", run.run_id)
+        events = ingest(run)
+        validate(run)
+        rules = apply_rules(run)
+        interactions = build_interactions(run)
+        matrix = build_matrix(run, interactions)
+        model = adopt(run, matrix)
+        publish(run, materialize(run, events, interactions, matrix, rules, model))
+        end_run(run, "published")
+    return Completed(name="Published", data=run.run_id)

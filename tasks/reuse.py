@@ -1,0 +1,47 @@
+"""What a refresh takes over from the published tables of the same model: all about users who did nothing new."""
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from prefect import get_run_logger
+
+from tasks.lists import Lists, scored_items
+from tasks.stages import RULES, Trained
+from tasks.warehouse import Run, first_row, sql
+
+if TYPE_CHECKING:
+    import numpy as np
+    from duckdb import DuckDBPyConnection
+
+
+def attach_earlier(
+    connection: "DuckDBPyConnection", run: Run, trained: Trained, source: Lists, at: datetime
+) -> "np.ndarray | None":
+    """Makes the published tables readable as `earlier`, and the users whose rows in them stay as `reused`.
+
+    Returns which other users there are, as rows of the matrices; None where nothing can be reused: another model,
+    other rules, or other items that may be recommended.
+    """
+    if trained.model_run_id == run.run_id or run.config.policy_configs.policy.policy_type == "ease":
+        return None
+    connection.execute(f"attach '{(run.warehouse / 'current.duckdb').resolve()}' as earlier (read_only)")
+    model_run_id, config = first_row(connection, "select model_run_id, config from earlier.run_info")
+    has_changed = _rules(json.loads(config)) != _rules(run.config.model_dump(mode="json"))
+    if model_run_id != trained.model_run_id or has_changed:
+        return None
+    connection.register("known_items", next(scored_items(source)))
+    rules = {"rules": str(run.folder / RULES), "has_filters": bool(run.config.recommendations.filters), "at": at}
+    if first_row(connection, sql("changed_candidates"), rules)[0]:
+        return None
+    files = {name: str(run.folder / f"{name}.parquet") for name in ("interactions", "items")}
+    connection.execute(sql("reused_users"), files)
+    others = "select user_idx from read_parquet($users) anti join reused using (user_id) order by user_idx"
+    users = connection.execute(others, {"users": str(run.folder / "users.parquet")}).fetchnumpy()["user_idx"]
+    get_run_logger().info(f"{len(users):,} of {len(source.user_ids):,} users have something new")
+    return users.astype("int64")
+
+
+def _rules(config: dict) -> tuple[dict, dict | None]:
+    """What lists depend on, besides the model and the histories."""
+    return config["recommendations"], config["source"]["items"]

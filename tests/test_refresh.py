@@ -1,0 +1,131 @@
+"""Between two nights: exactly what a full materialisation would give, computed for those who did something new."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+import pytest
+
+import tasks.materialize
+from flows.nightly import nightly
+from flows.refresh import refresh
+from tasks.errors import InputError
+from tasks.published import digest_of_tables
+from tasks.warehouse import current_run_id, list_runs
+from tests.conftest import N_ITEMS, N_USERS, community_events, config
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+Tables = Callable[[str], list[tuple]]
+FEW_FACTORS = {"embedding_policy": {"factors": 4, "n_epochs": 2, "strategy": "default"}}
+SETTINGS = {"policy_configs": FEW_FACTORS, "gate": {"min_lift_over_popularity": -1.0}}
+
+
+def add(events: pl.DataFrame, name: str = "more") -> None:
+    events.write_parquet(f"data/{name}_ratings.parquet")
+
+
+def settings(**changes: dict) -> dict:
+    return SETTINGS | {"source": {"events": "data/*ratings.parquet"}} | changes
+
+
+def unseen(user: int) -> int:
+    events = community_events()
+    return min(set(range(N_ITEMS)) - set(events.filter(pl.col("user") == user)["movie"]))
+
+
+def new_events() -> pl.DataFrame:
+    """Three users rate another film, and two new ones come, one of whom has rated a film that nobody knows."""
+    rows = [(5, unseen(5), 5.0), (6, unseen(6), 5.0), (7, unseen(7), 1.0), (9001, 4, 5.0), (9001, 7, 5.0),
+            (9002, 500, 5.0), (9002, 10, 5.0)]  # fmt: skip
+    return pl.DataFrame([(*row, 1_700_000_000) for row in rows], schema=community_events().schema, orient="row")
+
+
+def published_digest() -> str:
+    return digest_of_tables(config(), Path("warehouse/current.duckdb"))
+
+
+def refreshed_in_full(monkeypatch: pytest.MonkeyPatch, **changes: dict) -> str:
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.materialize, "attach_earlier", lambda *_: None)
+        refresh(config(**settings(**changes)))
+    return published_digest()
+
+
+def test_a_refresh_gives_what_a_full_materialisation_gives(
+    world: Path, tables: Tables, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = nightly(config(**settings()))
+    before = tables("from user_topk where user_id = 5 order by rank")
+    add(new_events())
+    refresh(config(**settings()))
+    assert f"of {N_USERS + 2} users have something new" in caplog.text
+    n_computed = int(caplog.text.split(f" of {N_USERS + 2} users have something new")[0].split()[-1])
+    assert n_computed == 7, "three with something new, two new ones, and two with popular items only"
+    partly = published_digest()
+    assert refreshed_in_full(monkeypatch) == partly
+    assert tables("from user_topk where user_id = 5 order by rank") != before
+    assert tables(f"select count(*) from user_topk where user_id = 5 and item_id != {unseen(5)}") == [(10,)]
+    assert tables("select count(*) from user_topk where user_id = 9001 and source = 'personal'") == [(10,)]
+    assert tables("select count(*) from item_neighbors where 500 in (item_id, neighbor_item_id)") == [(0,)]
+    run_id = current_run_id(world / "warehouse")
+    assert run_id != night.run_id
+    assert tables("select run_id, model_run_id from run_info") == [(run_id, night.run_id)]
+    assert "epoch" not in caplog.text.split("refresh")[-1], "nothing is trained"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"recommendations": {"k": 7, "neighbors": 5}},
+        {"recommendations": {"k": 10, "neighbors": 5, "filters": {"not these": "item_id % 7 != 0"}}},
+    ],
+    ids=["another k", "a filter"],
+)
+def test_other_rules_make_everything_anew(
+    changes: dict, world: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nightly(config(**settings()))
+    add(new_events())
+    refresh(config(**settings(**changes)))
+    assert "users have something new" not in caplog.text
+    partly = published_digest()
+    assert refreshed_in_full(monkeypatch, **changes) == partly
+
+
+def test_an_item_that_leaves_the_candidates_makes_everything_anew(world: Path, tables: Tables) -> None:
+    items = {"path": "data/movies.parquet", "item_id": "movie", "title": "name", "is_hidden": "gone"}
+    movies = pl.read_parquet("data/movies.parquet")
+    movies.with_columns(gone=False).write_parquet("data/movies.parquet")
+    hidden = settings(source={"events": "data/*ratings.parquet", "items": items})
+    nightly(config(**hidden))
+    movies.with_columns(gone=pl.col("movie") == 6).write_parquet("data/movies.parquet")
+    refresh(config(**hidden))
+    assert tables("select count(*) from user_topk where item_id = 6") == [(0,)]
+    assert tables("select count(*) from user_topk") == [(10 * N_USERS,)]
+
+
+def test_one_refresh_after_another_and_then_a_night(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nightly(config(**settings()))
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        users = rng.integers(0, N_USERS, 5)
+        rows = [(int(user), int(rng.integers(0, 60)), 5.0, 1_700_000_000 + number) for user in users]
+        add(pl.DataFrame(rows, schema=community_events().schema, orient="row"), f"more{number}")
+        refresh(config(**settings()))
+    partly = published_digest()
+    assert refreshed_in_full(monkeypatch) == partly
+    assert nightly(config(**settings())).status == "published"
+    with duckdb.connect("warehouse/current.duckdb", read_only=True) as connection:
+        rows = connection.execute("select observed from drift where metric = 'events' order by run_id").fetchall()
+    assert len(rows) == 2 and 5 <= rows[1][0] <= 15, "the night judges all that came since the last one"
+    assert [run["status"] for run in list_runs(world / "warehouse")] == ["published"] * 6
+
+
+def test_without_a_published_model_or_with_another_holdout_it_is_refused(world: Path) -> None:
+    with pytest.raises(InputError, match="has no published model yet; make one with: elsa nightly"):
+        refresh(config(**settings()))
+    nightly(config(**settings()))
+    with pytest.raises(InputError, match=r"holdout has changed since run .* run: elsa nightly"):
+        refresh(config(**settings(holdout={"salt": "other"})))
