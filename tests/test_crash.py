@@ -22,8 +22,8 @@ from tasks.warehouse import current_run_id, list_runs
 from tests.conftest import community_events, config, write_world
 
 WORKERS = multiprocessing.get_context("forkserver")
-HEAVY = ("torch._dynamo", "great_expectations.expectations", "duckdb_sqlalchemy", "pyarrow.parquet", "elsa_core")
-WORKERS.set_forkserver_preload(["tests.test_crash", "flows.nightly", *HEAVY])  # a night then starts in no time
+HEAVY = ["torch._dynamo", "great_expectations.expectations", "duckdb_sqlalchemy", "pyarrow.parquet", "polars"]
+WORKERS.set_forkserver_preload(["flows.nightly", "elsa_core", *HEAVY])  # a night then starts in no time
 LASTING = ("replace", "rename", "symlink_to", "chmod", "unlink")  # what changes the warehouse for others, at once
 VERSION = """
     select
