@@ -8,6 +8,7 @@ import pickle
 import random
 import shutil
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import duckdb
 import polars as pl
 import pytest
 
+from tasks.errors import InputError
 from tasks.published import digest_of_tables
 from tasks.warehouse import current_run_id, list_runs
 from tests.conftest import community_events, config, write_world
@@ -54,7 +56,10 @@ def night(folder: Path, kill_at: int | None = None, resume: str | None = None) -
         setattr(Path, name, counted(getattr(Path, name), steps, kill_at))
     with open("night.log", "a") as log, contextlib.redirect_stderr(log), disable_run_logger():
         Path("ready").touch()
-        module.nightly.fn(config(), resume=resume)
+        try:
+            module.nightly.fn(config(), resume=resume)
+        except InputError as error:
+            sys.exit(str(error))
     Path("steps.json").write_text(json.dumps(steps))
 
 
