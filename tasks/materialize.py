@@ -55,7 +55,8 @@ def materialize(run: Run, events: Events, interactions: Interactions, matrix: Ma
             connection.execute("detach output")
         _check_contract(run, path)
     except BaseException:
-        path.unlink(missing_ok=True)
+        for unfinished in path.parent.glob(f"{path.name}*"):  # on a full disk DuckDB leaves its log, too
+            unfinished.unlink()
         raise
     handle = Tables(path.name, matrix.n_users, matrix.n_items, path.stat().st_size)
     run.record("materialize", handle)

@@ -19,8 +19,8 @@ CHAMPION = "champion"  # in `reads`: the stage looks at the published run
 def resumable(stage: str, kind: type, reads: tuple[str, ...]) -> Callable:
     """A stage that writes into the run's folder, records itself as `stage`, and returns a handle of that kind.
 
-    Its inputs are the sections of the configuration that it `reads`, its arguments, and the digests of earlier stages,
-    or of the files that they wrote. The manifest keeps their digest, and those of the files that the stage wrote.
+    Its inputs are the sections of the configuration that it `reads`, its arguments, and the digests of earlier
+    stages, or of the files that they wrote. The manifest keeps their digest, and those of the stage's own files.
     """
 
     def decorate(function: Callable) -> Callable:

@@ -59,7 +59,8 @@ def night(folder: Path, kill_at: int | None = None, resume: str | None = None) -
         try:
             module.nightly.fn(config(), resume=resume)
         except InputError as error:
-            sys.exit(str(error))
+            print(error, file=sys.stderr)
+            sys.exit(1)
     Path("steps.json").write_text(json.dumps(steps))
 
 
