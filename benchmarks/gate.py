@@ -36,9 +36,7 @@ def mtg() -> None:
     popularity = np.bincount(train.indices, minlength=X.shape[1])
     values = [in_segments(model, fold_in, targets, popularity) for model in models]
     means = [each["all"].mean() for each in values]
-    print(
-        f"{len(targets.indptr) - 1:,} test users; nDCG@{K} of two seeds: {means[0]:.4f}, {means[1]:.4f}"
-    )
+    print(f"{len(targets.indptr) - 1:,} test users; nDCG@{K} of two seeds: {means[0]:.4f}, {means[1]:.4f}")
     worse = {loss: worsened(models[0], loss, fold_in, targets, popularity) for loss in LOSSES}
     shares = {}
     print(
@@ -59,7 +57,7 @@ def mtg() -> None:
     draw(shares)
     for seed in range(5):
         shuffled = train[:, np.random.default_rng(seed).permutation(X.shape[1])]
-        model = elsa_core.fit(shuffled, replace(config, factors=64, n_epochs=3))
+        model = elsa_core.fit(shuffled, replace(config, factors=64, n_epochs=3, strategy="default"))
         print(f"trained on shuffled ids: {beside_popularity(model, train, fold_in, targets)}", flush=True)
 
 
@@ -143,7 +141,9 @@ def demo() -> None:
         )
         found["equal"].append(is_rejected({"seed": night}, ours, theirs))
         found["equal, max_loss 0"].append(is_rejected({"seed": night, "max_loss": 0.0}, ours, theirs))
-        shuffled = elsa_core.fit(train[:, rng.permutation(X.shape[1])], replace(config, n_epochs=3))
+        shuffled = elsa_core.fit(
+            train[:, rng.permutation(X.shape[1])], replace(config, n_epochs=3, strategy="default")
+        )
         found["shuffled passes"].append(beside_popularity(shuffled, train, *test) > 0)
     print(f"{len(ours['all'])} test users a night, {N_NIGHTS} nights")
     for name, verdicts in found.items():

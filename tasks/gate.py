@@ -66,7 +66,8 @@ def judge(run: Run, evaluation: Evaluation, force_reason: str | None = None) -> 
     kinds = {"n_users": pl.Int64, "passed": pl.Boolean} | dict.fromkeys(NUMBERS, pl.Float64)
     schema = {field.name: kinds.get(field.name, pl.String) for field in fields(Check)}
     pl.DataFrame([asdict(check) for check in checks], schema).write_parquet(run.folder / "gate_checks.parquet")
-    verdicts = tuple(f"{'passed' if check.passed else 'FAILED'}: {check.verdict}" for check in checks)
+    said = [check for check in checks if check.threshold is not None or not check.metric]
+    verdicts = tuple(f"{'passed' if check.passed else 'FAILED'}: {check.verdict}" for check in said)
     for verdict in verdicts:
         get_run_logger().info(verdict)
     metric = run.config.compared_metric
@@ -109,7 +110,7 @@ def _lift(run: Run, evaluation: Evaluation) -> Check:
 
 def _unknown_targets(evaluation: Evaluation) -> list[Check]:
     shares = " and ".join(f"{share:.2%} by {model}" for model, share in evaluation.unknown_targets.items())
-    return [_said("unknown targets", f"of the targets, nobody's to recommend: {shares}")] if shares else []
+    return [_said("unknown targets", f"of the targets, items that training never saw: {shares}")] if shares else []
 
 
 def _comparisons(run: Run, evaluation: Evaluation) -> list[Comparison]:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -131,7 +132,7 @@ def _require_whole(config: Config, path: Path, run_id: str) -> None:
         raise InputError(f"{path} holds the tables of run {found}, not of {run_id}; it was replaced by hand")
 
 
-def _flipping(warehouse: Path):
+def _flipping(warehouse: Path) -> AbstractContextManager[None]:
     """A lock of its own, held for moments: a person can roll back while a night is under way."""
     return locked(warehouse / "publication.lock", SECONDS_FOR_A_FLIP)
 

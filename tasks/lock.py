@@ -41,8 +41,10 @@ def locked(path: Path, wait_seconds: float = 0.0) -> Iterator[None]:
         lock.truncate(0)
         lock.write(json.dumps({"owner": me(), "pid": os.getpid(), "since": datetime.now(UTC).isoformat()}))
         lock.flush()
-        yield
-        lock.truncate(0)
+        try:
+            yield
+        finally:
+            lock.truncate(0)
 
 
 def is_locked(path: Path) -> bool:

@@ -55,7 +55,8 @@ def materialize(
         _check_contract(run, path)
         n_bytes = path.stat().st_size + _make_durable(folder)
     except BaseException:
-        path.unlink(missing_ok=True)
+        for unfinished in path.parent.glob(f"{path.name}*"):  # on a full disk DuckDB leaves its log, too
+            unfinished.unlink()
         shutil.rmtree(folder, ignore_errors=True)
         raise
     handle = Tables(path.name, matrix.n_users, matrix.n_items, n_bytes)

@@ -19,8 +19,8 @@ CHAMPION = "champion"  # in `reads`: the stage looks at the published run
 def resumable(stage: str, kind: type, reads: tuple[str, ...]) -> Callable:
     """A stage that writes into the run's folder, records itself as `stage`, and returns a handle of that kind.
 
-    Its inputs are the sections of the configuration that it `reads`, its arguments, and what earlier stages recorded
-    and wrote. The manifest keeps their digest, and those of the files that the stage wrote.
+    Its inputs are the sections of the configuration that it `reads`, its arguments, and the digests of earlier
+    stages, or of the files that they wrote. The manifest keeps their digest, and those of the stage's own files.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -54,7 +54,7 @@ def _inputs(run: Run, stage: str, reads: tuple[str, ...], arguments: tuple) -> s
         {name: config[name] for name in reads if name != CHAMPION},
         current_run_id(run.warehouse) if CHAMPION in reads else None,
         [asdict(argument) if is_dataclass(argument) else argument for argument in arguments],
-        [(name, manifest["stages"][name].get("digest"), manifest["files"].get(name)) for name in earlier],
+        [(name, manifest["stages"][name].get("digest") or manifest["files"].get(name)) for name in earlier],
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

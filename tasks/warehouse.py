@@ -22,7 +22,8 @@ from tasks.stages import rows_of
 if TYPE_CHECKING:
     import duckdb
 
-DISK_ERRORS = ("No space left", "Read-only file system", "Permission denied", "quota exceeded", "Input/output error")
+FULL_DISK = ("No space left", "quota exceeded")
+NO_ENTRY = ("Read-only file system", "Permission denied", "Input/output error")
 ODD_IN_PATHS = "'\"$?#%;"  # DuckDB or SQLAlchemy would read more into them
 
 
@@ -66,7 +67,7 @@ def open_run(config: Config, resume: str | None = None) -> Iterator[Run]:
     Raises WarehouseBusy if another run has the lock, InputError if the disk is full or may not be written to.
     """
     warehouse = _folder(config)
-    with _explained(config), locked(warehouse / "lock", config.lock_wait_seconds):
+    with _explained(config, warehouse), locked(warehouse / "lock", config.lock_wait_seconds):
         _tidy(warehouse)
         run = Run(config, _new_run_folder(warehouse) if resume is None else resume)
         manifest = {"run_id": run.run_id, "stages": {}, "measured": {}, "inputs": {}, "files": {}}
@@ -104,8 +105,8 @@ def _folder(config: Config) -> Path:
 
 
 @contextmanager
-def _explained(config: Config) -> Iterator[None]:
-    """Raises InputError where time is up, or the disk is full or read-only, whichever library met with it."""
+def _explained(config: Config, warehouse: Path) -> Iterator[None]:
+    """Raises InputError where time is up, the disk is full, or the warehouse read-only, whichever library met it."""
     try:
         yield
     except (InputError, KeyboardInterrupt):
@@ -116,7 +117,8 @@ def _explained(config: Config) -> Iterator[None]:
             "train less: n_epochs, factors"
         ) from None
     except Exception as error:
-        said = next((line for line in str(error).splitlines() if any(words in line for words in DISK_ERRORS)), None)
+        signs = FULL_DISK + (NO_ENTRY if str(warehouse) in str(error) else ())
+        said = next((line for line in str(error).splitlines() if any(sign in line for sign in signs)), None)
         if said is None:
             raise
         raise InputError(f"the warehouse cannot be written to: {said}; readers keep the tables they had") from error

@@ -8,6 +8,7 @@ import pickle
 import random
 import shutil
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,13 +18,14 @@ import duckdb
 import polars as pl
 import pytest
 
+from tasks.errors import InputError
 from tasks.published import digest_of_tables
 from tasks.warehouse import current_run_id, list_runs
 from tests.conftest import community_events, config, write_world
 
 WORKERS = multiprocessing.get_context("forkserver")
-HEAVY = ("torch._dynamo", "great_expectations.expectations", "duckdb_sqlalchemy", "pyarrow.parquet", "elsa_core")
-WORKERS.set_forkserver_preload(["tests.test_crash", "flows.nightly", *HEAVY])  # a night then starts in no time
+HEAVY = ["torch._dynamo", "great_expectations.expectations", "duckdb_sqlalchemy", "pyarrow.parquet", "polars"]
+WORKERS.set_forkserver_preload(["flows.nightly", "elsa_core", *HEAVY])  # a night then starts in no time
 LASTING = ("replace", "rename", "symlink_to", "chmod", "unlink")  # what changes the warehouse for others, at once
 VERSION = """
     select
@@ -54,7 +56,11 @@ def night(folder: Path, kill_at: int | None = None, resume: str | None = None) -
         setattr(Path, name, counted(getattr(Path, name), steps, kill_at))
     with open("night.log", "a") as log, contextlib.redirect_stderr(log), disable_run_logger():
         Path("ready").touch()
-        module.nightly.fn(config(), resume=resume)
+        try:
+            module.nightly.fn(config(), resume=resume)
+        except InputError as error:
+            print(error, file=sys.stderr)
+            sys.exit(1)
     Path("steps.json").write_text(json.dumps(steps))
 
 

@@ -20,7 +20,7 @@ from tasks.history import publish_again, roll_back
 from tasks.publish import publish
 from tasks.stages import Tables
 from tasks.warehouse import current_run_id, end_run, list_runs, open_run, publications, read_manifest
-from tests.conftest import community_events, config, snapshot
+from tests.conftest import community_events, config, snapshot, write_world
 from tests.test_crash import VERSION, WORKERS, readers
 
 ME = f"{getpass.getuser()}@{socket.gethostname()}"
@@ -46,10 +46,21 @@ def publish_a_copy(template: Path, n: int, **changes: dict) -> tuple[str, tuple]
     return run.run_id, tuple(seen)
 
 
+@pytest.fixture(scope="module")
+def one_night(tmp_path_factory: pytest.TempPathFactory, prefect_server: None) -> Path:
+    """A warehouse with one published night."""
+    folder = tmp_path_factory.mktemp("one_night")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_world(folder)
+        nightly(config())
+    return folder / "warehouse"
+
+
 @pytest.fixture
-def template(world: Path, prefect_server: None, without_prefect: None) -> Path:
-    """The small world's first published file."""
-    nightly(config())
+def template(world: Path, one_night: Path, without_prefect: None) -> Path:
+    """A copy of it in the small world; its published file."""
+    shutil.copytree(one_night, world / "warehouse", symlinks=True)
     return (world / "warehouse" / "current.duckdb").resolve()
 
 
@@ -59,7 +70,7 @@ def test_readers_see_whole_versions_only_and_never_hold_up_the_writer(world: Pat
         shown = {tuple(connection.execute(VERSION).fetchall()[0])}
     with (
         duckdb.connect(str(warehouse / "current.duckdb"), read_only=True) as since_the_beginning,
-        readers(world, pauses=(0, 0, 0, 0, 0.01, 0.1, 0.5, 1)) as found,
+        readers(world, pauses=(0.05, 0.05, 0.1, 0.1, 0.2, 0.2, 0.5, 1)) as found,
     ):
         for n in range(1, 51):
             run_id, version = publish_a_copy(template, n)

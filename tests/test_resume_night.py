@@ -1,0 +1,264 @@
+"""Going on with a night that died, and nights that meet: what is done again and what is not."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from flows.data import ingest_alone
+from flows.nightly import nightly
+from tasks.config import Config
+from tasks.errors import InputError
+from tasks.published import digest_of_tables
+from tasks.warehouse import current_run_id, list_runs, open_run, read_manifest
+from tests.conftest import community_events, config, snapshot
+from tests.test_crash import WORKERS, night
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+ROOT = Path(__file__).parents[1]
+ONCE = ("validate", "interactions", "matrix", "train", "evaluate", "refit")
+
+
+class Died(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def died(world: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A night that ended in the middle of its tables, all stages before them being done."""
+    import tasks.materialize
+
+    def die(*_: object) -> None:
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.materialize, "_write_model_tables", die)
+        with pytest.raises(Died):
+            nightly(config())
+    return list_runs(world / "warehouse")[-1]["run_id"]
+
+
+def done_again(caplog: pytest.LogCaptureFixture) -> set[str]:
+    return {stage for stage in ONCE if f"{stage}: done before" not in caplog.text}
+
+
+def test_finished_stages_are_not_done_again(world: Path, died: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.clear()
+    outcome = nightly(config(), resume=died)
+    assert (outcome.run_id, outcome.status) == (died, "published")
+    assert done_again(caplog) == set()
+    made = digest_of_tables(config(), world / "warehouse" / "current.duckdb")
+    undisturbed = config(warehouse="other")
+    nightly(undisturbed)
+    assert digest_of_tables(undisturbed, world / "other" / "current.duckdb") == made, "and it is the same night"
+    with pytest.raises(
+        InputError, match=f"run {died} is published already; to publish it again: elsa publish {died}"
+    ):
+        nightly(config(), resume=died)
+
+
+@pytest.mark.parametrize(
+    ("changes", "again"),
+    [
+        ({"gate": {"minimums": {"ndcg@10": 0.01}}}, {"evaluate"}),
+        ({"recommendations": {"k": 5, "neighbors": 5}}, set()),
+        ({"holdout": {"test_share": 0.3, "validation_share": 0.2}}, {"matrix", "train", "evaluate", "refit"}),
+        ({"validation": {"min_events": 2}}, {"validate"}),
+        ({"interactions": {"min_value": 5.0, "min_user_interactions": 2}}, {"interactions"}),
+        ({"seed": 1}, {"train", "evaluate", "refit"}),
+    ],
+    ids=["gate", "k", "holdout", "validation", "interactions", "seed"],
+)
+def test_a_changed_configuration_is_noticed(
+    changes: dict, again: set[str], world: Path, died: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.clear()
+    assert nightly(config(**changes), resume=died).status == "published"
+    assert again <= done_again(caplog)
+    assert set(ONCE[: ONCE.index(min(again, key=ONCE.index))] if again else ONCE) & done_again(caplog) == set()
+
+
+def test_new_events_are_noticed(world: Path, died: str, caplog: pytest.LogCaptureFixture) -> None:
+    community_events().head(3000).write_parquet("data/ratings.parquet")
+    caplog.clear()
+    assert nightly(config(), resume=died).run_id == died
+    assert done_again(caplog) == set(ONCE)
+
+
+@pytest.mark.parametrize(
+    ("file", "again"),
+    [("train.npz", {"matrix"}), ("evaluation_model/model.safetensors", {"train"}), ("model", {"refit"})],
+)
+def test_a_damaged_file_is_noticed(
+    file: str, again: set[str], world: Path, died: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = world / "warehouse" / "runs" / died / file
+    (path / "model.safetensors" if path.is_dir() else path).write_bytes(b"damaged")
+    caplog.clear()
+    assert nightly(config(), resume=died).status == "published"
+    assert done_again(caplog) == again, "what comes after it finds the same as before"
+
+
+def test_a_rejected_run_can_be_judged_anew(world: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rejected = nightly(config(gate={"minimums": {"ndcg@10": 1.1}}))
+    caplog.clear()
+    outcome = nightly(config(), resume=rejected.run_id)
+    assert (outcome.run_id, outcome.status) == (rejected.run_id, "published")
+    assert "train" not in done_again(caplog)
+
+
+def test_there_is_nothing_to_resume(world: Path) -> None:
+    with pytest.raises(InputError, match="there is no run nonsense to resume; elsa runs lists them"):
+        nightly(config(), resume="nonsense")
+
+
+def test_stages_read_no_section_that_they_do_not_name(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tasks.resume
+
+    named: dict[str, tuple] = {}
+    honest = tasks.resume._inputs
+
+    def note(run, stage, reads, arguments):
+        named[stage] = reads
+        current.append(stage)
+        return honest(run, stage, reads, arguments)
+
+    current: list[str] = ["before"]
+    looked_at: set[tuple[str, str]] = set()
+    plain = Config.__getattribute__
+
+    def look(self, name):
+        if name in Config.model_fields:
+            looked_at.add((current[-1], name))
+        return plain(self, name)
+
+    monkeypatch.setattr(tasks.resume, "_inputs", note)
+    record = tasks.resume.Run.record
+
+    def recorded(run, stage, handle):
+        current.append("between")
+        record(run, stage, handle)
+
+    monkeypatch.setattr(tasks.resume.Run, "record", recorded)
+    monkeypatch.setattr(Config, "__getattribute__", look)
+    nightly(config())
+    nightly(config())
+    everywhere = {"warehouse", "memory_limit"}
+    for stage in ONCE:
+        found = {section for place, section in looked_at if place == stage} - everywhere
+        assert found <= set(named[stage]), stage
+        assert found, stage
+
+
+def test_two_nights_at_once(world: Path) -> None:
+    nights = [WORKERS.Process(target=night, args=(world,)) for _ in range(2)]
+    for process in nights:
+        process.start()
+    for process in nights:
+        process.join()
+    assert sorted(process.exitcode for process in nights) == [0, 1]
+    assert "is in use by another run" in (world / "night.log").read_text()
+    assert [run["status"] for run in list_runs(world / "warehouse")] == ["published"]
+
+
+def test_a_night_while_events_are_taken_in(world: Path) -> None:
+    with open_run(config()):
+        before = snapshot(world / "warehouse")
+        process = WORKERS.Process(target=night, args=(world,))
+        process.start()
+        process.join()
+        assert process.exitcode == 1 and "is in use by another run" in (world / "night.log").read_text()
+        assert snapshot(world / "warehouse") == before
+    ingest_alone(config())
+    assert nightly(config()).status == "published"
+
+
+def test_a_terminated_night_says_so(world: Path) -> None:
+    import yaml
+
+    from tests.conftest import settings
+
+    (world / "my.yaml").write_text(yaml.safe_dump(settings(policy_configs={"embedding_policy": {
+        "factors": 8, "n_epochs": 100_000, "batch_size": 8, "strategy": "default"}})))  # fmt: skip
+    command = [sys.executable, "-m", "flows.nightly", "--config", "my.yaml"]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL) as process:
+        while not any("matrix" in run["stages"] for run in list_runs(world / "warehouse")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    (run,) = list_runs(world / "warehouse")
+    assert run["status"] == "failed"
+    assert not Path("warehouse/lock").read_text()
+
+
+def on_a_small_disk(world: Path) -> Path:
+    """A file system of 64 MB; skips where none can be mounted."""
+    small = world / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(small)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    return small
+
+
+def test_a_full_disk_is_one_clear_error(world: Path) -> None:
+    warehouse = world / "warehouse"
+    assert nightly(config()).status == "published"
+    small = on_a_small_disk(world)
+    try:
+        (warehouse / "published").rename(world / "kept")
+        (warehouse / "published").symlink_to(small)
+        for path in (world / "kept").iterdir():
+            (small / path.name).write_bytes(path.read_bytes())
+        (small / "filler").write_bytes(b"\0" * (os.statvfs(small).f_bavail * os.statvfs(small).f_frsize - 300_000))
+        run_id, before = current_run_id(warehouse), digest_of_tables(config(), warehouse / "current.duckdb")
+        with pytest.raises(InputError, match=r"the warehouse cannot be written to.*No space left.*readers keep"):
+            nightly(config())
+        assert current_run_id(warehouse) == run_id
+        assert digest_of_tables(config(), warehouse / "current.duckdb") == before
+        assert not list(small.glob("*unfinished*"))
+        (small / "filler").unlink()
+        assert nightly(config()).status == "published", "once there is room again"
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_read_only_folder_is_one_clear_error(world: Path) -> None:
+    warehouse = world / "warehouse"
+    first = nightly(config())
+    mounts = (["mount", "--bind", str(warehouse), str(warehouse)],
+              ["mount", "-o", "remount,ro,bind", str(warehouse)])  # fmt: skip
+    for command in mounts:
+        mounted = subprocess.run(command, capture_output=True, text=True)
+        if mounted.returncode:
+            pytest.skip(f"no folder can be made read-only here: {mounted.stderr.strip()}")
+    try:
+        with pytest.raises(InputError, match=r"the warehouse cannot be written to: .*Read-only file system"):
+            nightly(config())
+        assert read_manifest(warehouse / "runs" / first.run_id)["status"] == "published"
+        assert digest_of_tables(config(), warehouse / "current.duckdb")
+    finally:
+        subprocess.run(["umount", str(warehouse)], check=True)
+
+
+def test_the_same_events_configuration_and_seed_give_the_same_tables(world: Path) -> None:
+    one, other, seeded = config(), config(warehouse="other"), config(warehouse="seeded", seed=1)
+    digests = []
+    for settings in (one, other, seeded):
+        nightly(settings)
+        digests.append(digest_of_tables(settings, world / settings.warehouse / "current.duckdb"))
+    assert digests[0] == digests[1] != digests[2]
+    changed = community_events().with_columns(
+        rating=pl.when(pl.col("user") == 5).then(1.0).otherwise(pl.col("rating"))
+    )
+    changed.write_parquet("data/ratings.parquet")
+    nightly(one)
+    assert digest_of_tables(one, world / "warehouse" / "current.duckdb") != digests[0]
