@@ -1,7 +1,7 @@
 """What a reader waits for, and what a night's tables cost.
 
-queries      a warm file of 200,000 users × 100 and 100,000 items × 256 factors: p50 and p95 of each query, with new ids
-             each time, beside the plain look-up of a list. What is in the tables is drawn, not computed
+queries      a warm file of 200,000 users × 100 and 100,000 items × 256 factors: p50 and p95 of each query, with new
+             ids each time, beside the plain look-up of a list. What is in the tables is drawn, not computed
 pairs        elsa_core's scores of a million pairs, beside NumPy's einsum of the same vectors
 materialize  lists of some users of that catalogue from a model, into tables
 
@@ -28,24 +28,6 @@ from tests.published_file import write_published
 
 N_USERS, N_ITEMS, FACTORS, K, N_SEEN, N_WEIGHTS = 200_000, 100_000, 256, 100, 60, 100
 N_QUERIES, N_PAIRS, REPEATS = 100, 1_000_000, 5
-DRAWN = {
-    "user_topk": f"select u.i as user_id, cast(r.i + 1 as integer) as rank, (u.i * 31 + r.i * 997) % {N_ITEMS} as item_id, "
-                 f"cast(1 - r.i / 100 as float) as score, 'personal' as source from range({N_USERS}) as u(i), "
-                 f"range({K}) as r(i) order by user_id, rank",
-    "user_spares": "from user_topk limit 0",
-    "item_neighbors": f"select u.i as item_id, cast(r.i + 1 as integer) as rank, (u.i * 17 + r.i * 991 + 1) % {N_ITEMS} as "
-                      f"neighbor_item_id, cast(1 - r.i / 100 as float) as score from range({N_ITEMS}) as u(i), "
-                      f"range({K}) as r(i) order by item_id, rank",
-    "item_residuals": "select item_id, neighbor_item_id, score as weight from item_neighbors order by all",
-    "user_items": f"select u.i as user_id, (u.i * 13 + r.i * 1009) % {N_ITEMS} as item_id, cast(1 as float) as weight "
-                  f"from range({N_USERS}) as u(i), range({N_SEEN}) as r(i) order by user_id, item_id",
-    "items": f"select i as item_id, 'Title ' || i as title from range({N_ITEMS}) as t(i)",
-    "popular_items": f"select cast(i + 1 as integer) as rank, (i * 7) % {N_ITEMS} as item_id, cast({N_ITEMS} - i as float) "
-                     f"as score from range({N_ITEMS}) as t(i)",
-    "catalogue": "select item_id, true as is_scored, 100 as n_neighbors, null::varchar as category, true as is_allowed, "
-                 "false as is_hidden, null::timestamptz as available_from, null::timestamptz as available_until from items",
-    "run_info": f"select cast(0.7 as float) as scale, {K} as k",
-}  # fmt: skip
 QUERIES = {
     "plain look-up of a list": "from user_topk where user_id = {u} order by rank",
     "recommend": "from recommend('{u}')",
@@ -72,7 +54,8 @@ def queries() -> None:
                 times = []
                 for _ in range(N_QUERIES + 10):
                     u, i, j = (int(rng.integers(N_ITEMS)) for _ in range(3))
-                    times.append(seconds(lambda: connection.execute(query.format(u=u, i=i, j=j)).fetchall()))
+                    text = query.format(u=u, i=i, j=j)
+                    times.append(seconds(lambda text=text: connection.execute(text).fetchall()))
                 p50, p95 = 1000 * np.percentile(times[10:], [50, 95])
                 print(f"{name:28} p50 {p50:7.1f} ms   p95 {p95:7.1f} ms", flush=True)
 
@@ -81,8 +64,7 @@ def draw(path: Path) -> None:
     """The tables that the macros read, and the macros."""
     with duckdb.connect() as connection:
         connection.execute(f"attach '{path}' as output (storage_version 'v1.5.0'); use output")
-        for table, query in DRAWN.items():
-            connection.execute(f"create table {table} as {query}")
+        connection.execute(Path(__file__).with_name("drawn.sql").read_text())
         for owner, n in (("item", N_ITEMS), ("user", N_USERS)):
             values = pa.array(unit_vectors(n).ravel())
             vectors = pa.table({"id": range(n), "embedding": pa.FixedSizeListArray.from_arrays(values, FACTORS)})
@@ -140,7 +122,8 @@ def drawn_model() -> Model:
 def histories(n_users: int) -> sparse.csr_array:
     start = np.random.default_rng(1).integers(0, N_ITEMS, (n_users, 1))
     items = np.sort((start + 1 + 1009 * np.arange(N_SEEN)) % N_ITEMS, axis=1).ravel()
-    return sparse.csr_array((np.ones(len(items), np.float32), items, np.arange(n_users + 1) * N_SEEN), (n_users, N_ITEMS))
+    data, starts = np.ones(len(items), np.float32), np.arange(n_users + 1) * N_SEEN
+    return sparse.csr_array((data, items, starts), (n_users, N_ITEMS))
 
 
 def timed(function: Callable, name: str, times: dict[str, float]) -> Callable:
