@@ -5,7 +5,7 @@ queries      a warm file of 200,000 users × 100 and 100,000 items × 256 factor
 pairs        elsa_core's scores of a million pairs, beside NumPy's einsum of the same vectors
 materialize  lists of some users of that catalogue from a model, into tables
 
-`python -m benchmarks.queries queries`, and so on.
+`PYTHONPATH=. python benchmarks/queries.py queries`, and so on.
 """
 
 import sys
