@@ -1,118 +1,146 @@
-"""The published file at 200,000 users × 100 and 100,000 items × 256 factors: queries, materialising, pairs.
+"""What a reader waits for, and what a night's tables cost.
 
-Queries are timed on a warm file, each for ids of its own, beside the plain look-up of rows of the same table. The
-lists are drawn, not computed: what is in them does not matter to a look-up.
-`python -m benchmarks.queries queries [users]`, `python -m benchmarks.queries pairs`, `… materialize`
+queries      a warm file of 200,000 users × 100 and 100,000 items × 256 factors: p50 and p95 of each query, with new
+             ids each time, beside the plain look-up of a list. What is in the tables is drawn, not computed
+pairs        elsa_core's scores of a million pairs, beside NumPy's einsum of the same vectors
+materialize  lists of some users of that catalogue from a model, into tables
+
+`PYTHONPATH=. python benchmarks/queries.py queries`, and so on.
 """
 
-import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 from prefect.logging import disable_run_logger
 from scipy import sparse
 
 from elsa_core import Model
+from tasks import materialize
+from tasks.config import Config
+from tasks.warehouse import Run
 from tests.published_file import write_published
 
 N_USERS, N_ITEMS, FACTORS, K, N_SEEN, N_WEIGHTS = 200_000, 100_000, 256, 100, 60, 100
-N_QUERIES, N_PAIRS, REPEATS = 200, 1_000_000, 5
-
-
-class Drawn(Model):
-    """Lists at random: for queries that only look them up."""
-
-    def recommend(self, X_rows: sparse.csr_array, k: int, **_: object) -> tuple[np.ndarray, np.ndarray]:
-        rng = np.random.default_rng(X_rows.nnz)
-        start = rng.integers(0, N_ITEMS, (X_rows.shape[0], 1))
-        items = (start + 997 * np.arange(k)) % N_ITEMS
-        return items, np.tile(np.linspace(1, 0, k, dtype=np.float32), (len(items), 1))
+N_QUERIES, N_PAIRS, REPEATS = 100, 1_000_000, 5
+QUERIES = {
+    "plain look-up of a list": "from user_topk where user_id = {u} order by rank",
+    "recommend": "from recommend('{u}')",
+    "similar": "from similar('{i}')",
+    "score": "select score('{u}', '{i}')",
+    "explain": "from explain('{u}', '{i}')",
+    "recommend_for, 3 items": "from recommend_for(['{i}', '{j}', '{u}'])",
+    "popular": "from popular()",
+}
 
 
 def main() -> None:
-    n_users = int(sys.argv[1]) if len(sys.argv) > 1 else N_USERS
-    folder = Path(tempfile.mkdtemp(prefix="elsa-queries-"))
-    try:
+    {"queries": queries, "pairs": pairs, "materialize": materialize_some}[sys.argv[1]]()
+
+
+def queries() -> None:
+    with tempfile.TemporaryDirectory(prefix="elsa-queries-") as folder:
+        path = Path(folder) / "drawn.duckdb"
+        draw(path)
+        print(f"{path.stat().st_size / 1e9:.2f} GB", flush=True)
         rng = np.random.default_rng(0)
-        model, X = drawn_model(rng), histories(rng, n_users)
-        path = published(folder / "drawn", model, X)
-        print(f"{n_users:,} users × {K}, {N_ITEMS:,} items × {FACTORS}; {path.resolve().stat().st_size / 1e9:.2f} GB")
-        time_queries(path, rng, n_users)
-        pairs_per_second(model, X, rng)
-    finally:
-        shutil.rmtree(folder)
+        with duckdb.connect(str(path), read_only=True) as connection:
+            for name, query in QUERIES.items():
+                times = []
+                for _ in range(N_QUERIES + 10):
+                    u, i, j = (int(rng.integers(N_ITEMS)) for _ in range(3))
+                    text = query.format(u=u, i=i, j=j)
+                    times.append(seconds(lambda text=text: connection.execute(text).fetchall()))
+                p50, p95 = 1000 * np.percentile(times[10:], [50, 95])
+                print(f"{name:28} p50 {p50:7.1f} ms   p95 {p95:7.1f} ms", flush=True)
 
 
-def drawn_model(rng: np.random.Generator) -> Model:
-    A = rng.standard_normal((N_ITEMS, FACTORS), dtype=np.float32)
-    A /= np.linalg.norm(A, axis=1, keepdims=True)
-    columns = (np.arange(N_ITEMS)[:, None] + rng.integers(1, N_ITEMS, (1, N_WEIGHTS))) % N_ITEMS
-    indices = np.sort(columns, axis=1).ravel()
-    weights = rng.standard_normal(len(indices), dtype=np.float32) / 10
-    S = sparse.csr_array((weights, indices, np.arange(N_ITEMS + 1) * N_WEIGHTS), (N_ITEMS, N_ITEMS))
-    return Drawn(A, [], 0, scale=0.7, residual=S)
+def draw(path: Path) -> None:
+    """The tables that the macros read, and the macros."""
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{path}' as output (storage_version 'v1.5.0'); use output")
+        connection.execute(Path(__file__).with_name("drawn.sql").read_text())
+        for owner, n in (("item", N_ITEMS), ("user", N_USERS)):
+            values = pa.array(unit_vectors(n).ravel())
+            vectors = pa.table({"id": range(n), "embedding": pa.FixedSizeListArray.from_arrays(values, FACTORS)})
+            connection.register("vectors", vectors)
+            connection.execute(f"create table {owner}_embeddings as select id as {owner}_id, embedding from vectors")
+        materialize._write_macros(connection, Run(Config(), "run"))
 
 
-def histories(rng: np.random.Generator, n_users: int) -> sparse.csr_array:
-    start = rng.integers(0, N_ITEMS, (n_users, 1))
-    indices = np.sort((start + 1 + 1009 * np.arange(N_SEEN)) % N_ITEMS, axis=1).ravel()
-    shape = n_users, N_ITEMS
-    return sparse.csr_array((np.ones(len(indices), np.float32), indices, np.arange(n_users + 1) * N_SEEN), shape)
-
-
-def published(folder: Path, model: Model, X: sparse.csr_array) -> Path:
-    import tasks.materialize
-
-    folder.mkdir()
-    tasks.materialize._check_contract = lambda run, path: None  # drawn lists do not keep it
-    with disable_run_logger():
-        ids = list(range(X.shape[0])), list(range(N_ITEMS))
-        return write_published(folder, model, X, *ids, recommendations={"k": K, "neighbors": K})
-
-
-def time_queries(path: Path, rng: np.random.Generator, n_users: int) -> None:
-    with duckdb.connect(str(path), read_only=True) as connection:
-        for name, query in {
-            "plain look-up of a list": "from user_topk where user_id = {u} order by rank",
-            "recommend": "from recommend('{u}')",
-            "plain look-up of neighbours": "from item_neighbors where item_id = {i} order by rank",
-            "similar": "from similar('{i}')",
-            "score": "select score('{u}', '{i}')",
-            "explain": "from explain('{u}', '{i}')",
-            "recommend_for, 3 items": "from recommend_for(['{i}', '{j}', '{u}'])",
-            "popular": "from popular()",
-        }.items():
-            times = []
-            for _ in range(N_QUERIES):
-                u, i, j = (int(rng.integers(n)) for n in (min(n_users, N_ITEMS), N_ITEMS, N_ITEMS))
-                started = time.perf_counter()
-                connection.execute(query.format(u=u, i=i, j=j)).fetchall()
-                times.append(1000 * (time.perf_counter() - started))
-            p50, p95 = np.percentile(times[N_QUERIES // 10 :], [50, 95])
-            print(f"{name:30} p50 {p50:7.2f} ms   p95 {p95:7.2f} ms", flush=True)
-
-
-def pairs_per_second(model: Model, X: sparse.csr_array, rng: np.random.Generator) -> None:
-    """elsa_core's score, with and without S, beside NumPy's einsum of the same vectors: the low-rank part."""
-    row, item = np.sort(rng.integers(0, X.shape[0], N_PAIRS)), rng.integers(0, N_ITEMS, N_PAIRS)
+def pairs() -> None:
+    rng = np.random.default_rng(0)
+    model, X = drawn_model(), histories(N_USERS)
+    row, item = np.sort(rng.integers(0, N_USERS, N_PAIRS)), rng.integers(0, N_ITEMS, N_PAIRS)
     low_rank = Model(model.item_embeddings, [], 0)
     H = low_rank.embed(X)
-    peers = {
+    for name, score in {
         "einsum, user vectors given": lambda: np.einsum("pr,pr->p", H[row], low_rank.item_embeddings[item]),
         "score, low rank": lambda: low_rank.score(X, row, item),
-        "score, with S": lambda: model.score(X, row, item),
-    }
-    for name, score in peers.items():
-        times = []
-        for _ in range(REPEATS):
-            started = time.perf_counter()
-            score()
-            times.append(time.perf_counter() - started)
-        print(f"{name:30} {N_PAIRS / np.median(times):12,.0f} pairs/s", flush=True)
+        "score, with the sparse part": lambda: model.score(X, row, item),
+    }.items():
+        taken = np.median([seconds(score) for _ in range(REPEATS)])
+        print(f"{name:28} {N_PAIRS / taken:12,.0f} pairs/s", flush=True)
+
+
+def materialize_some(n_users: int = 5_000) -> None:
+    """Everything of a night but training, so the neighbours of all items, too: those are timed apart."""
+    model, X = drawn_model(), histories(n_users)
+    with tempfile.TemporaryDirectory(prefix="elsa-tables-") as folder, disable_run_logger():
+        times = {}
+        for name in ("_write_lists", "_write_model_tables", "_check_contract"):
+            setattr(materialize, name, timed(getattr(materialize, name), name, times))
+        path = write_published(Path(folder), model, X, list(range(n_users)), list(range(N_ITEMS)),
+                               recommendations={"k": K, "neighbors": K})  # fmt: skip
+        print(f"lists: {n_users / times['_write_lists']:,.0f} users/s", times)
+        with duckdb.connect(str(path), read_only=True) as connection:
+            blocks = "count(distinct block_id) from pragma_storage_info('{}')"
+            for table in ("user_topk", "user_embeddings", "user_items"):
+                ((n_blocks,),) = connection.execute(f"select {blocks.format(table)}").fetchall()
+                ((n_rows,),) = connection.execute(f"select count(*) from {table}").fetchall()
+                print(f"{table}: {n_blocks * 262_144 / n_rows:.1f} bytes a row")
+
+
+def unit_vectors(n: int) -> np.ndarray:
+    A = np.random.default_rng(n).standard_normal((n, FACTORS), dtype=np.float32)
+    return A / np.linalg.norm(A, axis=1, keepdims=True)
+
+
+def drawn_model() -> Model:
+    rng = np.random.default_rng(0)
+    columns = np.sort((np.arange(N_ITEMS)[:, None] + rng.integers(1, N_ITEMS, (1, N_WEIGHTS))) % N_ITEMS, axis=1)
+    weights = rng.standard_normal(columns.size, dtype=np.float32) / 10
+    S = sparse.csr_array((weights, columns.ravel(), np.arange(N_ITEMS + 1) * N_WEIGHTS), (N_ITEMS, N_ITEMS))
+    return Model(unit_vectors(N_ITEMS), [], 0, scale=0.7, residual=S)
+
+
+def histories(n_users: int) -> sparse.csr_array:
+    start = np.random.default_rng(1).integers(0, N_ITEMS, (n_users, 1))
+    items = np.sort((start + 1 + 1009 * np.arange(N_SEEN)) % N_ITEMS, axis=1).ravel()
+    data, starts = np.ones(len(items), np.float32), np.arange(n_users + 1) * N_SEEN
+    return sparse.csr_array((data, items, starts), (n_users, N_ITEMS))
+
+
+def timed(function: Callable, name: str, times: dict[str, float]) -> Callable:
+    def run(*arguments: object) -> object:
+        started = time.perf_counter()
+        try:
+            return function(*arguments)
+        finally:
+            times[name] = time.perf_counter() - started
+
+    return run
+
+
+def seconds(function: Callable) -> float:
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -51,7 +51,8 @@ def materialize(
             _write_model_tables(connection, run, source if users is None else replace(source, users=users))
             _write_record_tables(connection, run, events, interactions, matrix, rules, trained, source, at)
             _write_macros(connection, run)
-            connection.execute("use memory; detach output")
+            _write_comments(connection)
+            connection.execute("detach output")
         _check_contract(run, path)
         n_bytes = path.stat().st_size + _make_durable(folder)
     except BaseException:
@@ -204,30 +205,34 @@ def _write_record_tables(
 
 
 def _write_macros(connection: "DuckDBPyConnection", run: Run) -> None:
-    """Views and macros for readers who have nothing but DuckDB, and what all is, said inside the file."""
+    """Views and macros for readers who have nothing but DuckDB, with the types that the tables have."""
     connection.execute("use output")
-    columns = {
-        (table, column): kind
-        for table, column, kind in connection.execute(
-            "select table_name, column_name, data_type from duckdb_columns() where database_name = 'output'"
-        ).fetchall()
-    }
+    types = connection.execute(
+        "select table_name || '.' || column_name, data_type from duckdb_columns() where database_name = 'output'"
+    )
+    kinds = dict(types.fetchall())
     values = {
-        "user_id_type": columns["user_items", "user_id"],
-        "item_id_type": columns["user_items", "item_id"],
-        "factors": re.sub(r"\D", "", columns["item_embeddings", "embedding"]),
+        "user_id_type": kinds["user_items.user_id"],
+        "item_id_type": kinds["user_items.item_id"],
+        "factors": re.sub(r"\D", "", kinds["item_embeddings.embedding"]),
         "k": run.config.recommendations.k,
         "neighbors": run.config.recommendations.neighbors,
     }
     for name in PUBLISHED:
         connection.execute(re.sub(r"\$(\w+)", lambda found: str(values[found[1]]), sql(f"published/{name}")))
+    connection.execute("use memory")
+
+
+def _write_comments(connection: "DuckDBPyConnection") -> None:
+    """What all is, said inside the file."""
+    connection.execute("use output")
     comments = sql("comments")
     views = connection.execute("select view_name from duckdb_views() where database_name = 'output' and not internal")
     for (name,) in views.fetchall():
         comments = comments.replace(f"comment on table {name} is", f"comment on view {name} is")
     connection.execute(comments)
-    for table, column in columns:
-        if table == "items" and column not in ("item_id", "title"):
+    for column, *_ in connection.execute("describe items").fetchall():
+        if column not in ("item_id", "title"):
             quoted = column.replace('"', '""')
             connection.execute(f"comment on column items.\"{quoted}\" is 'As the source gave it'")
     connection.execute(sql("tables/readme"))

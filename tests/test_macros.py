@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import venv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -273,3 +274,33 @@ def test_the_command_line_of_duckdb_1_5_gives_the_same_answers(text_world: World
             same(mine, their)
         except AssertionError as error:
             raise AssertionError(query) from error
+
+
+ASK = """
+import json, sys
+import duckdb
+assert duckdb.__version__.startswith("1.5"), duckdb.__version__
+connection = duckdb.connect(sys.argv[1], read_only=True)
+answers = []
+for query in json.load(sys.stdin):
+    found = connection.execute(query)
+    names = [column[0] for column in found.description]
+    answers.append([dict(zip(names, row)) for row in found.fetchall()])
+json.dump(answers, sys.stdout)
+"""
+
+
+@pytest.mark.slow
+def test_the_python_client_of_duckdb_1_5_gives_the_same_answers(text_world: World, tmp_path: Path) -> None:
+    venv.create(tmp_path / "old", with_pip=True)
+    python = tmp_path / "old" / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "duckdb==1.5.*"]
+    installed = subprocess.run(install, capture_output=True, text=True, check=False)
+    if installed.returncode:
+        pytest.skip(f"duckdb 1.5 cannot be installed: {installed.stderr.strip().splitlines()[-1]}")
+    queries = all_queries(text_world)
+    command = [python, "-c", ASK, str(text_world.path)]
+    done = subprocess.run(command, input=json.dumps(queries), capture_output=True, text=True, check=True)
+    with duckdb.connect(str(text_world.path), read_only=True) as connection:
+        for query, theirs in zip(queries, json.loads(done.stdout), strict=True):
+            same(rows_of(connection, query), theirs)

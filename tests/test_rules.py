@@ -13,6 +13,7 @@ from scipy import sparse
 
 from flows.nightly import nightly
 from tasks.errors import InputError
+from tasks.warehouse import open_run
 from tests.conftest import N_ITEMS, config
 from tests.published_file import no_rules, random_histories, random_model, write_published
 
@@ -209,3 +210,14 @@ def test_pairs_without_support_are_no_neighbours_and_the_lonely_are_counted(tmp_
         assert sorted(pairs) == [(i, j) for i in range(12) for j in range(12) if i != j and i // 3 == j // 3]
         assert connection.execute("select n_items_without_neighbors from run_info").fetchall() == [(2,)]
         assert connection.execute("select item_id from catalogue where n_neighbors = 0").fetchall() == [(12,), (13,)]
+
+
+def test_parquet_files_of_a_night_that_died_are_removed_and_those_of_a_published_one_stay(world: Path) -> None:
+    for run_id in ("died", "published"):
+        (world / "warehouse" / "published" / run_id).mkdir(parents=True)
+        (world / "warehouse" / "published" / run_id / "user_topk.parquet").touch()
+    (world / "warehouse" / "published" / "published.duckdb").touch()
+    with open_run(config()):
+        assert sorted(path.name for path in (world / "warehouse" / "published").iterdir()) == [
+            "published", "published.duckdb",
+        ]  # fmt: skip
