@@ -30,6 +30,7 @@ server deploy worker: export PREFECT_API_URL ?= http://127.0.0.1:4200/api
 server deploy worker: export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 server deploy worker: export PREFECT_FLOWS_HEARTBEAT_FREQUENCY ?= 30
 server deploy worker: export DO_NOT_TRACK ?= 1
+deploy: export ELSA_CONFIG ?= $(CONFIG)
 
 server: .venv/.ready  ## a Prefect server on 127.0.0.1:4200; stop it with Ctrl-C
 	@$(BIN)/prefect server start --host 127.0.0.1 --port 4200

@@ -20,11 +20,11 @@ import pyarrow as pa
 from prefect.logging import disable_run_logger
 from scipy import sparse
 
-from elsa_core import Model
+from elsa_core import Model, Popularity
 from tasks import materialize
-from tasks.config import Config
+from tasks.config import Config, Recommendations
+from tasks.lists import Catalogue, Lists, user_lists
 from tasks.warehouse import Run
-from tests.published_file import write_published
 
 N_USERS, N_ITEMS, FACTORS, K, N_SEEN, N_WEIGHTS = 200_000, 100_000, 256, 100, 60, 100
 N_QUERIES, N_PAIRS, REPEATS = 100, 1_000_000, 5
@@ -40,7 +40,7 @@ QUERIES = {
 
 
 def main() -> None:
-    {"queries": queries, "pairs": pairs, "materialize": materialize_some}[sys.argv[1]]()
+    {"queries": queries, "pairs": pairs, "materialize": materialize_lists}[sys.argv[1]]()
 
 
 def queries() -> None:
@@ -88,22 +88,24 @@ def pairs() -> None:
         print(f"{name:28} {N_PAIRS / taken:12,.0f} pairs/s", flush=True)
 
 
-def materialize_some(n_users: int = 5_000) -> None:
-    """Everything of a night but training, so the neighbours of all items, too: those are timed apart."""
+def materialize_lists(n_users: int = 4_000) -> None:
+    """Lists from a model with a sparse part, into the table; checks and neighbours are not in it."""
     model, X = drawn_model(), histories(n_users)
-    with tempfile.TemporaryDirectory(prefix="elsa-tables-") as folder, disable_run_logger():
-        times = {}
-        for name in ("_write_lists", "_write_model_tables", "_check_contract"):
-            setattr(materialize, name, timed(getattr(materialize, name), name, times))
-        path = write_published(Path(folder), model, X, list(range(n_users)), list(range(N_ITEMS)),
-                               recommendations={"k": K, "neighbors": K})  # fmt: skip
-        print(f"lists: {n_users / times['_write_lists']:,.0f} users/s", times)
-        with duckdb.connect(str(path), read_only=True) as connection:
-            blocks = "count(distinct block_id) from pragma_storage_info('{}')"
-            for table in ("user_topk", "user_embeddings", "user_items"):
-                ((n_blocks,),) = connection.execute(f"select {blocks.format(table)}").fetchall()
-                ((n_rows,),) = connection.execute(f"select count(*) from {table}").fetchall()
-                print(f"{table}: {n_blocks * 262_144 / n_rows:.1f} bytes a row")
+    ids = pa.array(range(N_ITEMS))
+    items = Catalogue(ids, np.ones(N_ITEMS, dtype=bool), np.full(N_ITEMS, -1))
+    rules = Recommendations(k=K)
+    source = Lists(model, Popularity.fit(X), X, X, pa.array(range(n_users)), items, rules)
+    with (
+        tempfile.TemporaryDirectory(prefix="elsa-tables-") as folder,
+        disable_run_logger(),
+        duckdb.connect() as connection,
+    ):
+        path = Path(folder) / "tables.duckdb"
+        connection.execute(f"attach '{path}' as output (storage_version 'v1.5.0')")
+        run = Run(Config(recommendations=rules), "run")
+        taken = seconds(lambda: materialize._write_lists(connection, run, user_lists(source, K), n_users * K, False))
+        connection.execute("detach output")
+        print(f"{n_users / taken:,.0f} users/s, {path.stat().st_size / (n_users * K):.1f} bytes a row")
 
 
 def unit_vectors(n: int) -> np.ndarray:
@@ -124,17 +126,6 @@ def histories(n_users: int) -> sparse.csr_array:
     items = np.sort((start + 1 + 1009 * np.arange(N_SEEN)) % N_ITEMS, axis=1).ravel()
     data, starts = np.ones(len(items), np.float32), np.arange(n_users + 1) * N_SEEN
     return sparse.csr_array((data, items, starts), (n_users, N_ITEMS))
-
-
-def timed(function: Callable, name: str, times: dict[str, float]) -> Callable:
-    def run(*arguments: object) -> object:
-        started = time.perf_counter()
-        try:
-            return function(*arguments)
-        finally:
-            times[name] = time.perf_counter() - started
-
-    return run
 
 
 def seconds(function: Callable) -> float:

@@ -21,8 +21,8 @@ def put_in_place(path: Path, block: str | None) -> list[str]:
     Without a block, those that need one are left out. Returns the names of what is in place. Raises ValueError where
     Prefect has no such block.
     """
-    from prefect.automations import Automation
     from prefect.client.orchestration import get_client
+    from prefect.events.schemas.automations import AutomationCore
 
     with get_client(sync_client=True) as client:
         block_id = None if block is None else str(_block_id(client, block))
@@ -34,7 +34,7 @@ def put_in_place(path: Path, block: str | None) -> list[str]:
                     action["block_document_id"] = block_id
             for earlier in client.read_automations_by_name(one["name"]):
                 client.delete_automation(earlier.id)
-            client.create_automation(Automation.model_validate(one))
+            client.create_automation(AutomationCore.model_validate(one))
     return [one["name"] for one in placed]
 
 

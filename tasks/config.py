@@ -516,6 +516,6 @@ def _range(section: type[BaseModel], name: str) -> str:
     return " or ".join(words[kind] for kind in kinds) + "".join(f", {limit}" for limit in limits)
 
 
-def as_parameters(path: str) -> dict[str, dict]:
-    """A build step of prefect.yaml: the checked configuration, as the parameter of the flow."""
-    return {"config": read_config(Path(path)).model_dump()}
+def as_parameters(path: str | None) -> dict[str, dict]:
+    """A build step of prefect.yaml: the checked configuration, the demo's if none is named, as the flows' parameter."""
+    return {"config": read_config(Path(path or "config/movielens.yaml")).model_dump()}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.automations import put_in_place
 from tasks.config import read_config
 
 ROOT = Path(__file__).parents[1]
@@ -27,15 +28,43 @@ def test_deploys_with_its_configuration_and_gets_scheduled_runs() -> None:
     prefect(PREFECT_API_URL.value(), "work-pool", "create", "elsa", "--type", "process")
     prefect(PREFECT_API_URL.value(), "--no-prompt", "deploy", "--all")
     with get_client(sync_client=True) as client:
-        deployment = client.read_deployment_by_name("nightly/nightly")
+        names = {"nightly/nightly", "refresh/refresh", "validate/validate-only", "rollback/rollback"}
+        deployments = {name: client.read_deployment_by_name(name) for name in names}
+        deployment = deployments["nightly/nightly"]
         until = (datetime.now(UTC) + timedelta(days=3)).isoformat()
         client.request(
             "POST", "/deployments/{id}/schedule", path_params={"id": deployment.id}, json={"end_time": until}
         )
-        names = [run.state_name for run in client.read_flow_runs() if run.deployment_id == deployment.id]
+        states = [run.state_name for run in client.read_flow_runs() if run.deployment_id == deployment.id]
     assert deployment.parameters["config"] == read_config(ROOT / "config" / "movielens.yaml").model_dump()
-    assert deployment.global_concurrency_limit.limit == 1
+    for one in deployments.values():
+        assert one.parameters["config"] == deployment.parameters["config"]
+        assert one.global_concurrency_limit.limit == 1
+        assert one.concurrency_options.collision_strategy == "CANCEL_NEW"
+        assert one.tags == ["elsa"]
+    assert [one.schedules != [] for one in map(deployments.get, sorted(names))] == [True, True, False, False]
     form = deployment.parameter_openapi_schema
     assert form["properties"]["config"]["$ref"].endswith("/Config")
     assert form["definitions"]["Policy"]["properties"]["factors"]["minimum"] == 1
-    assert names and set(names) == {"Scheduled"}
+    assert states and set(states) == {"Scheduled"}
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_automations_are_put_in_place_once_and_with_the_block_if_there_is_one() -> None:
+    from prefect.blocks.notifications import CustomWebhookNotificationBlock
+    from prefect.client.orchestration import get_client
+
+    path = ROOT / "automations.yaml"
+    lost = "elsa nights that lost their heartbeat"
+    assert put_in_place(path, None) == [lost]
+    with pytest.raises(ValueError, match="no block 'custom-webhook/nobody'; set ELSA_ALERT_BLOCK"):
+        put_in_place(path, "custom-webhook/nobody")
+    block = CustomWebhookNotificationBlock(name="elsa", url="http://127.0.0.1:9", json_data={})
+    block_id = block.save("elsa-alerts")
+    for _ in range(2):
+        placed = put_in_place(path, "custom-webhook/elsa-alerts")
+    assert placed == ["elsa nights that need someone", lost]
+    with get_client(sync_client=True) as client:
+        found = {one.name: one for one in client.read_automations()}
+    assert sorted(found) == sorted(placed)
+    assert found[placed[0]].actions[0].block_document_id == block_id
