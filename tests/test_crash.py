@@ -90,6 +90,18 @@ def read_on(folder: Path, pause: float, name: str) -> None:
     (folder / name).write_bytes(pickle.dumps(found))
 
 
+def watch(folder: Path, name: str) -> None:
+    """Looks at the link all the time, and writes down whether it was ever missing."""
+    found: set[tuple] = set()
+    while not (folder / "stop").exists():
+        for _ in range(1000):
+            try:
+                os.readlink(folder / "warehouse" / "current.duckdb")
+            except FileNotFoundError:
+                found.add(("error", "there was no current.duckdb"))
+    (folder / name).write_bytes(pickle.dumps(found))
+
+
 @contextlib.contextmanager
 def readers(folder: Path, pauses: tuple[float, ...] = (0.01, 0.3)) -> Iterator[set[tuple]]:
     """Reading processes around a block; what they saw is in the set when it ends."""
@@ -98,6 +110,7 @@ def readers(folder: Path, pauses: tuple[float, ...] = (0.01, 0.3)) -> Iterator[s
         WORKERS.Process(target=read_on, args=(folder, pause, f"reader{number}"))
         for number, pause in enumerate(pauses)
     ]
+    started.append(WORKERS.Process(target=watch, args=(folder, f"reader{len(pauses)}")))
     for process in started:
         process.start()
     yield found
