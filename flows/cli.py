@@ -23,6 +23,7 @@ examples:
   elsa recommend 42                              what user 42 should see next
   elsa similar 318 -k 5                          what is like item 318
   elsa runs                                      what happened on which night
+  elsa report                                    the newest run's report, in the browser
   elsa ingest --config my.yaml                   only take in new and changed files; then: elsa rejected
   elsa config                                    every configuration key
 
@@ -69,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     for command in (recommend, similar, rejected):
         command.add_argument("-k", type=_positive, default=10, metavar="N", help="how many rows (default 10)")
     _command(commands, "runs", _runs, "list all runs and how they ended")
+    report = _command(commands, "report", _report, "open a run's report, one HTML file, and print its path")
+    report.add_argument("run_id", nargs="?", metavar="RUN", help="a run, as elsa runs lists them (default the newest)")
+    explore = _command(commands, "explore", _explore, "serve a page for walking through the published tables")
+    explore.add_argument("--port", type=_positive, default=8765, help="where on this machine (default 8765)")
     config = commands.add_parser("config", help="list every configuration key: default, unit, range, meaning")
     config.set_defaults(run=_config)
     return parser
@@ -182,6 +187,25 @@ def _similar(options: argparse.Namespace) -> int:
 
 def _runs(options: argparse.Namespace) -> int:
     print(published.runs(read_config(options.config)))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    import webbrowser
+
+    from tasks.report import find_report
+
+    path = find_report(read_config(options.config), options.run_id)
+    print(path)
+    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform in ("darwin", "win32"):
+        webbrowser.open(path.as_uri())
+    return 0
+
+
+def _explore(options: argparse.Namespace) -> int:
+    from flows.explore import serve
+
+    serve(read_config(options.config), options.port)
     return 0
 
 

@@ -92,7 +92,7 @@ def _of_metrics(config: Config, run_id: str, query: str, parameters: dict) -> st
 
 def example_queries(config: Config) -> list[Query]:
     """Three queries to paste, with their real output."""
-    with _open(config) as connection:
+    with open_published(config) as connection:
         user_id = first_row(connection, sql("queries/example_user"))[0]
         item_id = first_row(connection, "select item_id from popular_items where rank = 1")[0]
         texts = [
@@ -109,7 +109,8 @@ def _literal(value: object) -> str:
     return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
 
 
-def _open(config: Config) -> "DuckDBPyConnection":
+def open_published(config: Config) -> "DuckDBPyConnection":
+    """The tables that readers get now. Raises InputError before the first publication."""
     path = Path(config.warehouse).absolute() / "current.duckdb"
     if not path.exists():
         raise InputError(
@@ -119,7 +120,7 @@ def _open(config: Config) -> "DuckDBPyConnection":
 
 
 def _rows(config: Config, query: str, parameters: dict, when_empty: str) -> str:
-    with _open(config) as connection:
+    with open_published(config) as connection:
         if not connection.execute(sql(query), parameters).fetchall():
             raise InputError(when_empty)
         return _as_text(connection.sql(sql(query), params=parameters))
