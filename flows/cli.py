@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("-k", type=_positive, default=10, metavar="N", help="how many rows (default 10)")
     _command(commands, "runs", _runs, "list all runs and how they ended")
     report = _command(commands, "report", _report, "open a run's report, one HTML file, and print its path")
-    report.add_argument("run_id", nargs="?", metavar="RUN", help="a run, as elsa runs lists them (default the newest)")
+    report.add_argument("run_id", nargs="?", metavar="RUN", help="as elsa runs lists them (default the newest)")
     explore = _command(commands, "explore", _explore, "serve a page for walking through the published tables")
     explore.add_argument("--port", type=_positive, default=8765, help="where on this machine (default 8765)")
     config = commands.add_parser("config", help="list every configuration key: default, unit, range, meaning")

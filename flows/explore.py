@@ -12,7 +12,10 @@ from tasks.config import Config
 from tasks.published import open_published
 
 HOST = "127.0.0.1"
-POLICY = "default-src 'none'; img-src data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+POLICY = (
+    "default-src 'none'; img-src data:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}'"
+)
 
 
 def serve(config: Config, port: int) -> None:
@@ -32,7 +35,11 @@ def make_app(config: Config) -> FastAPI:
     app = FastAPI(openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     environment = Environment(
-        loader=PackageLoader("flows", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("flows", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     template = environment.get_template("explore.html.j2")
 
@@ -41,7 +48,7 @@ def make_app(config: Config) -> FastAPI:
         nonce = secrets.token_urlsafe(16)
         with open_published(config) as connection:
             facts = explore.look_up(connection, q.strip(), user, item)
-        headers = {"Content-Security-Policy": f"{POLICY}script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'"}
+        headers = {"Content-Security-Policy": POLICY.format(nonce)}
         content = template.render(facts, is_part=part, nonce=nonce)
         return HTMLResponse(content, 404 if facts["missing"] else 200, headers)
 

@@ -1,4 +1,4 @@
-"""Pictures of the report: matplotlib's SVG, which stands in the page, speaks its colours and carries its own words."""
+"""Pictures of the report: matplotlib's SVG, in the page's own colours, with a title and a sentence inside."""
 
 import io
 import re
@@ -51,7 +51,9 @@ def models(rows: list[dict], metric: str) -> Picture:
             colour = MAIN if place == 0 else OTHER
             axes.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=2.5, solid_capstyle="round")
             axes.plot(row["value"], place, "o", color=colour, markersize=7)
-            axes.annotate(f"{row['value']:.4f}", (row["value"], place), (0, 7), textcoords="offset points", ha="center")
+            axes.annotate(
+                f"{row['value']:.4f}", (row["value"], place), (0, 7), textcoords="offset points", ha="center"
+            )
         axes.set_yticks(range(len(own)), [row["model"].replace("_", " ") for row in own], color=INK)
         axes.set_ylim(len(own) - 0.5, -0.7)
         axes.spines.left.set_visible(False)
@@ -59,7 +61,9 @@ def models(rows: list[dict], metric: str) -> Picture:
         axes.set_xlim(left=min(0, *(row["low"] for row in own)))
 
     words = ", ".join(f"{row['model']} {row['value']:.4f}" for row in own)
-    return _picture(metric.replace("@", "-"), f"{metric} of each model", f"{metric}, mean and 95 % interval: {words}.", draw)
+    return _picture(
+        metric.replace("@", "-"), f"{metric} of each model", f"{metric}, mean and 95 % interval: {words}.", draw
+    )
 
 
 def nights(rows: list[dict], metric: str) -> Picture:
@@ -89,10 +93,15 @@ def nights(rows: list[dict], metric: str) -> Picture:
 def training(history: list[dict], best_epoch: int) -> list[Picture]:
     """Loss and validation nDCG by epoch, each where it was measured."""
     pictures = []
-    for name, key, title in (("loss", "loss", "Training loss"), ("validation", "ndcg", "nDCG of the validation users")):
+    for name, key, title in (
+        ("loss", "loss", "Training loss"),
+        ("validation", "ndcg", "nDCG of the validation users"),
+    ):
         points = [(entry["epoch"], entry[key]) for entry in history if entry[key] is not None]
         if len(points) > 1:
-            words = f"{title} in epochs {points[0][0]} to {points[-1][0]}: from {points[0][1]:.4f} to {points[-1][1]:.4f}"
+            words = (
+                f"{title} in epochs {points[0][0]} to {points[-1][0]}: from {points[0][1]:.4f} to {points[-1][1]:.4f}"
+            )
             words += f"; epoch {best_epoch} was kept." if key == "ndcg" else "."
             pictures.append(_picture(name, title, words, _curve(points, best_epoch if key == "ndcg" else None)))
     return pictures
@@ -133,14 +142,21 @@ def coverage(rows: list[dict]) -> Picture:
     """rows as in sql/report/coverage.sql."""
 
     def draw(axes: "Axes") -> None:
-        axes.fill_between([row["rank"] for row in rows], [100 * row["share"] for row in rows], color=MAIN, alpha=0.15, linewidth=0)
-        axes.plot([row["rank"] for row in rows], [100 * row["share"] for row in rows], color=MAIN, marker="o" if len(rows) < 20 else "")
+        axes.fill_between(
+            [row["rank"] for row in rows], [100 * row["share"] for row in rows], color=MAIN, alpha=0.15, linewidth=0
+        )
+        axes.plot(
+            [row["rank"] for row in rows],
+            [100 * row["share"] for row in rows],
+            color=MAIN,
+            marker="o" if len(rows) < 20 else "",
+        )
         axes.set(xlabel="length of the lists", ylim=(0, None), xlim=(rows[0]["rank"], None))
         axes.yaxis.set_major_formatter("{x:g} %")
 
     words = (
-        f"{rows[0]['share']:.1%} of the catalogue is somebody's first item, and {rows[-1]['share']:.1%} stands in a list "
-        f"of {rows[-1]['rank']}."
+        f"{rows[0]['share']:.1%} of the catalogue is somebody's first item, "
+        f"and {rows[-1]['share']:.1%} stands in a list of {rows[-1]['rank']}."
     )
     return _picture("coverage", "Share of the catalogue in somebody's list", words, draw)
 
@@ -150,7 +166,10 @@ def popularity(rows: list[dict]) -> Picture:
 
     def draw(axes: "Axes") -> None:
         items = [0, *(100 * row["share_of_items"] for row in rows)]
-        for key, colour, line, label in (("of_lists", MAIN, "-", "places in lists"), ("of_histories", OTHER, "--", "histories")):
+        for key, colour, line, label in (
+            ("of_lists", MAIN, "-", "places in lists"),
+            ("of_histories", OTHER, "--", "histories"),
+        ):
             axes.plot(items, [0, *(100 * row[key] for row in rows)], color=colour, linestyle=line, label=label)
         axes.plot([0, 100], [0, 100], color=QUIET, linewidth=0.6)
         axes.set(xlabel="share of the catalogue, most popular first", xlim=(0, 100), ylim=(0, 102))
@@ -170,12 +189,19 @@ def scores(rows: list[dict]) -> Picture:
     """rows as in sql/report/scores.sql."""
 
     def draw(axes: "Axes") -> None:
-        axes.bar([row["score"] for row in rows], [row["n"] for row in rows], rows[0]["width"] * 0.9, align="edge", color=MAIN)
+        axes.bar(
+            [row["score"] for row in rows],
+            [row["n"] for row in rows],
+            rows[0]["width"] * 0.9,
+            align="edge",
+            color=MAIN,
+        )
         axes.set_xlabel("score")
         axes.yaxis.set_major_formatter("{x:,.0f}")
 
     n = sum(row["n"] for row in rows)
-    words = f"{n:,} places of personal lists have scores from {rows[0]['score']:.3f} to {rows[-1]['score'] + rows[-1]['width']:.3f}."
+    least, most = rows[0]["score"], rows[-1]["score"] + rows[-1]["width"]
+    words = f"{n:,} places of personal lists have scores from {least:.3f} to {most:.3f}."
     return _picture("scores", "Scores of the personal lists", words, draw)
 
 
@@ -215,8 +241,8 @@ def _picture(name: str, title: str, words: str, draw: "Callable[[Axes], None]") 
     for colour, variable in VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
     opening = (
-        f'<svg viewBox="0 0 {SIZE[0] * 72:g} {SIZE[1] * 72:g}" role="img" aria-labelledby="{name}-title {name}-words" '
-        f'xmlns:xlink="http://www.w3.org/1999/xlink"><title id="{name}-title">{escape(title)}</title>'
+        f'<svg viewBox="0 0 {SIZE[0] * 72:g} {SIZE[1] * 72:g}" role="img" '
+        f'aria-labelledby="{name}-title {name}-words" xmlns:xlink="http://www.w3.org/1999/xlink"><title id="{name}-title">{escape(title)}</title>'
         f'<desc id="{name}-words">{escape(words)}</desc>'
     )
     return Picture(opening + svg[svg.index(">") + 1 :], words)

@@ -1,6 +1,9 @@
 """A small world whose answer is known, and ways to run nights in it."""
 
 import atexit
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +124,7 @@ def snapshot(folder: Path) -> dict[str, bytes | str]:
 
 @dataclass(frozen=True)
 class Nights:
-    """Three nights: published; published with more events, so that drift has a band; rejected. Titles and ids are odd."""
+    """Published; published with more events, so that drift has a band; rejected. One user's id and one title are odd."""
 
     config: Config
     rejecting: Config
@@ -151,10 +154,32 @@ def nights(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Ni
     title = pl.when(pl.col("movie") == 7).then(pl.lit(ODD_TITLE)).otherwise(pl.col("name"))
     movies = pl.read_parquet(data / "movies.parquet").with_columns(name=title)
     movies.write_parquet(data / "movies.parquet")
-    source = {"events": str(data / "*ratings.parquet"), "items": {"path": str(data / "movies.parquet"), "item_id": "movie", "title": "name"}}
+    source = {
+        "events": str(data / "*ratings.parquet"),
+        "items": {"path": str(data / "movies.parquet"), "item_id": "movie", "title": "name"},
+    }
     own = config(warehouse=str(folder / "warehouse"), source=source, drift={"severity": "warning"})
     rejecting = own.model_copy(update={"gate": own.gate.model_copy(update={"minimums": {"ndcg@10": 1.1}})})
     first = nightly(own)
     events.head(600).with_columns(user=pl.format("new {}", "user")).write_parquet(data / "more-ratings.parquet")
     second = nightly(own)
     return Nights(own, rejecting, (first.run_id, second.run_id, nightly(rejecting).run_id))
+
+
+@pytest.fixture(scope="module")
+def address(nights: Nights) -> Iterator[str]:
+    """The explore page, served as `elsa explore` serves it."""
+    import uvicorn
+
+    from flows.explore import HOST, make_app
+
+    with socket.socket() as chosen:
+        chosen.bind((HOST, 0))
+        server = uvicorn.Server(uvicorn.Config(make_app(nights.config), log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [chosen]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.05)
+        yield f"http://{HOST}:{chosen.getsockname()[1]}/"
+        server.should_exit = True
+        thread.join()

@@ -7,5 +7,5 @@ with placed as (
 
 select cast(item_id as varchar) as id
 from placed
-where place in (select greatest(1, round(n * share)) from (select unnest([0.0, 0.02, 0.1, 0.3, 0.6]) as share))
+where place in (select greatest(1, round(n * share)) from (select unnest([0.0, 0.1, 0.25, 0.45, 0.7]) as share))
 order by place
