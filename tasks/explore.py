@@ -7,7 +7,7 @@ from tasks.warehouse import sql
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-N_SUGGESTIONS, N_LISTED, N_HISTORY, N_REASONS, N_FANS = 12, 12, 60, 3, 12
+N_SUGGESTIONS, N_LISTED, N_HISTORY, N_REASONS, N_FANS = 12, 12, 30, 3, 12
 
 
 def look_up(connection: "DuckDBPyConnection", text: str, user_id: str | None, item_id: str | None) -> dict:
@@ -27,12 +27,13 @@ def look_up(connection: "DuckDBPyConnection", text: str, user_id: str | None, it
     return facts
 
 
-def suggest(connection: "DuckDBPyConnection", text: str) -> dict[str, list[dict]]:
-    """Items and users that a text may mean; without one, the most popular items."""
+def suggest(connection: "DuckDBPyConnection", text: str) -> dict:
+    """At `most` so many items and users that a text may mean; without one, the most popular items."""
     if not text:
-        return {"items": select(connection, "explore/popular", {"n": N_SUGGESTIONS}), "users": []}
+        return {"items": select(connection, "explore/popular", {"n": N_SUGGESTIONS}), "users": [], "most": N_SUGGESTIONS}
     parameters = {"text": text, "n": N_SUGGESTIONS}
-    return {name: select(connection, f"explore/suggest_{name}", parameters) for name in ("items", "users")}
+    found = {name: select(connection, f"explore/suggest_{name}", parameters) for name in ("items", "users")}
+    return found | {"most": N_SUGGESTIONS}
 
 
 def look_up_user(

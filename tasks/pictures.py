@@ -242,7 +242,8 @@ def _picture(name: str, title: str, words: str, draw: "Callable[[Axes], None]") 
         svg = svg.replace(colour, f"var({variable})")
     opening = (
         f'<svg viewBox="0 0 {SIZE[0] * 72:g} {SIZE[1] * 72:g}" role="img" '
-        f'aria-labelledby="{name}-title {name}-words" xmlns:xlink="http://www.w3.org/1999/xlink"><title id="{name}-title">{escape(title)}</title>'
+        f'aria-labelledby="{name}-title {name}-words" xmlns:xlink="http://www.w3.org/1999/xlink">'
+        f'<title id="{name}-title">{escape(title)}</title>'
         f'<desc id="{name}-words">{escape(words)}</desc>'
     )
     return Picture(opening + svg[svg.index(">") + 1 :], words)

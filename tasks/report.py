@@ -26,7 +26,7 @@ def write_report(run: Run) -> Path:
 
 
 def find_report(config: Config, run_id: str | None) -> Path:
-    """The report of a run, by default of the newest; made now if there is none. Raises InputError for an unknown run."""
+    """A run's report, by default the newest's; made now if there is none. Raises InputError for an unknown run."""
     runs = [manifest["run_id"] for manifest in list_runs(Path(config.warehouse).absolute())]
     if not runs:
         raise InputError(f"{config.warehouse} has no runs yet; start one with: elsa nightly --config FILE")

@@ -124,7 +124,7 @@ def snapshot(folder: Path) -> dict[str, bytes | str]:
 
 @dataclass(frozen=True)
 class Nights:
-    """Published; published with more events, so that drift has a band; rejected. One user's id and one title are odd."""
+    """Published; published with more events, so that drift has a band; rejected. A user's id and a title are odd."""
 
     config: Config
     rejecting: Config

@@ -100,7 +100,7 @@ def test_a_rejected_night_says_why_and_what_is_left_out(nights: Nights) -> None:
     assert "at least 1.1 is asked for" in page.text and "✗ failed" in page.text
     assert "so no lists were made of it" in page.text
     assert "Five users" not in page.text and "Share of the catalogue" not in page.text
-    assert "gate.minimums.ndcg@10 1.1 None" in page.text, "the key that changed"
+    assert "gate.minimums.ndcg@10 1.1 null" in page.text, "the key that changed"
     assert "There were no new events" in page.text
 
 
