@@ -30,9 +30,10 @@ def look_up(connection: "DuckDBPyConnection", text: str, user_id: str | None, it
 def suggest(connection: "DuckDBPyConnection", text: str) -> dict:
     """At `most` so many items and users that a text may mean; without one, the most popular items."""
     if not text:
-        return {"items": select(connection, "explore/popular", {"n": N_SUGGESTIONS}), "users": [], "most": N_SUGGESTIONS}
-    parameters = {"text": text, "n": N_SUGGESTIONS}
-    found = {name: select(connection, f"explore/suggest_{name}", parameters) for name in ("items", "users")}
+        found = {"items": select(connection, "explore/popular", {"n": N_SUGGESTIONS}), "users": []}
+    else:
+        parameters = {"text": text, "n": N_SUGGESTIONS}
+        found = {name: select(connection, f"explore/suggest_{name}", parameters) for name in ("items", "users")}
     return found | {"most": N_SUGGESTIONS}
 
 

@@ -18,7 +18,7 @@ from tasks.explore import look_up_item, look_up_user
 from tasks.facts import collect_facts
 from tasks.report import find_report, write_report
 from tasks.warehouse import Run, connect, open_run, read_manifest
-from tests.conftest import ODD_TITLE, ODD_USER, Nights
+from tests.conftest import ODD_TITLE, ODD_USER, Nights, config
 
 PUBLISHED, AGAIN, REJECTED = range(3)
 
@@ -88,8 +88,8 @@ def test_numbers_are_those_of_the_run(nights: Nights) -> None:
         assert f"{value} {low} – {high}" in page.text, row
     for verdict in read_manifest(nights.folder(AGAIN))["stages"]["gate"]["checks"]:
         assert verdict.split(": ", 1)[1] in page.text
-    (observed,) = pl.read_parquet(nights.folder(AGAIN) / "drift.parquet").filter(metric="active_users")["value"]
-    assert f"active users {observed:g}" in page.text
+    (row,) = pl.read_parquet(nights.folder(AGAIN) / "drift.parquet").filter(metric="active_users").to_dicts()
+    assert f"active users ✓ passed {row['value']:g} {row['expected']:g} {row['low']:g} to {row['high']:g}" in page.text
     n_events = read_manifest(nights.folder(AGAIN))["stages"]["ingest"]["n_events"]
     assert f"events {n_events:,} {n_events - 600:,} +600" in page.text
 
@@ -215,3 +215,13 @@ def test_without_runs_the_command_says_so(tmp_path: Path, nights: Nights) -> Non
     empty = nights.config.model_copy(update={"warehouse": str(tmp_path)})
     with pytest.raises(InputError, match="has no runs yet"):
         find_report(empty, None)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_ease_has_a_report_too(world: Path) -> None:
+    policy = {"policy_type": "ease", "ease_ridge": [10.0, 100.0]}
+    outcome = nightly(config(policy_configs={"scoring_policy": policy}))
+    page = Page(world / "warehouse" / "runs" / outcome.run_id / "report.html")
+    assert "ease tonight" in page.text and "What the validation users chose from" in page.text
+    assert "Training loss" not in page.text and "Five users" in page.text
+    assert "No earlier run was published" in page.text

@@ -1,4 +1,4 @@
--- grain: one row per run that was evaluated: the metric at its largest common cut-off of tonight's model and of popularity
+-- grain: one row per run: the named metric of that night's own model, with its interval, and of popularity
 with named as (
     select string_split(filename, '/')[-2] as run_id, * exclude (filename)
     from read_parquet($files, filename = true, union_by_name = true)
