@@ -142,16 +142,11 @@ def coverage(rows: list[dict]) -> Picture:
     """rows as in sql/report/coverage.sql."""
 
     def draw(axes: "Axes") -> None:
-        axes.fill_between(
-            [row["rank"] for row in rows], [100 * row["share"] for row in rows], color=MAIN, alpha=0.15, linewidth=0
-        )
-        axes.plot(
-            [row["rank"] for row in rows],
-            [100 * row["share"] for row in rows],
-            color=MAIN,
-            marker="o" if len(rows) < 20 else "",
-        )
-        axes.set(xlabel="length of the lists", ylim=(0, None), xlim=(rows[0]["rank"], None))
+        ranks, shares = [row["rank"] for row in rows], [100 * row["share"] for row in rows]
+        axes.fill_between(ranks, shares, color=MAIN, alpha=0.15, linewidth=0)
+        axes.plot(ranks, shares, color=MAIN)
+        axes.margins(x=0)
+        axes.set(xlabel="length of the lists", ylim=(0, None))
         axes.yaxis.set_major_formatter("{x:g} %")
 
     words = (
@@ -166,11 +161,9 @@ def popularity(rows: list[dict]) -> Picture:
 
     def draw(axes: "Axes") -> None:
         items = [0, *(100 * row["share_of_items"] for row in rows)]
-        for key, colour, line, label in (
-            ("of_lists", MAIN, "-", "places in lists"),
-            ("of_histories", OTHER, "--", "histories"),
-        ):
-            axes.plot(items, [0, *(100 * row[key] for row in rows)], color=colour, linestyle=line, label=label)
+        lists, histories = ([0, *(100 * row[key] for row in rows)] for key in ("of_lists", "of_histories"))
+        axes.plot(items, lists, color=MAIN, label="places in lists")
+        axes.plot(items, histories, color=OTHER, linestyle="--", label="histories")
         axes.plot([0, 100], [0, 100], color=QUIET, linewidth=0.6)
         axes.set(xlabel="share of the catalogue, most popular first", xlim=(0, 100), ylim=(0, 102))
         for axis in (axes.xaxis, axes.yaxis):

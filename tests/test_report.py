@@ -89,7 +89,8 @@ def test_numbers_are_those_of_the_run(nights: Nights) -> None:
     for verdict in read_manifest(nights.folder(AGAIN))["stages"]["gate"]["checks"]:
         assert verdict.split(": ", 1)[1] in page.text
     (row,) = pl.read_parquet(nights.folder(AGAIN) / "drift.parquet").filter(metric="active_users").to_dicts()
-    assert f"active users ✓ passed {row['value']:g} {row['expected']:g} {row['low']:g} to {row['high']:g}" in page.text
+    value, expected, low, high = (f"{row[part]:g}" for part in ("value", "expected", "low", "high"))
+    assert f"active users ✓ passed {value} {expected} {low} to {high}" in page.text
     n_events = read_manifest(nights.folder(AGAIN))["stages"]["ingest"]["n_events"]
     assert f"events {n_events:,} {n_events - 600:,} +600" in page.text
 
