@@ -39,7 +39,7 @@ def nightly(config: Config) -> State:
             publish(run, materialize(run, events, interactions, matrix, model))
         status = "published" if verdict.is_accepted else "rejected"
         end_run(run, status, verdict.reasons)
-        write_report(run, return_state=True)  # a report that fails does not undo a night
+    write_report(run, return_state=True)  # a report that fails does not undo a night
     outcome = Outcome(run.run_id, status, verdict.checks, verdict.reasons)
     return Completed(name=status.capitalize(), message="; ".join(verdict.reasons) or None, data=outcome)
 
