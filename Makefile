@@ -3,7 +3,7 @@ CONFIG ?= config/movielens.yaml
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help nightly test test-slow test-crash test-gpu lint bench clean
+.PHONY: help nightly explore test test-slow test-crash test-gpu test-pages server deploy worker lint bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -11,6 +11,10 @@ help:  ## list the targets
 nightly: .venv/.ready  ## tonight's run on the demo data, or on your own: make nightly CONFIG=my.yaml
 	@$(if $(filter config/movielens.yaml,$(CONFIG)),test -e data/movielens/ratings.parquet || $(BIN)/python -m tasks.demo_data data/movielens)
 	@$(BIN)/elsa nightly --config $(CONFIG)
+
+explore: .venv/.ready  ## a page for walking through the published tables, on this machine only
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[explore]'
+	@$(BIN)/elsa explore --config $(CONFIG)
 
 test: .venv/.ready lint  ## the tests (under 5 minutes on 2 cores)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m 'not slow'  # one thread each, or they trip over one another
@@ -23,6 +27,11 @@ test-crash: .venv/.ready  ## nights that are killed at every step and at random 
 
 test-gpu: .venv/.ready  ## the tests that need a CUDA device; skipped, with the reason, where there is none
 	@$(BIN)/pytest -m gpu
+
+test-pages: .venv/.ready  ## the report and the explore page in Chromium, which is installed where apt can do it
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq --no-install-recommends chromium; } || true
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[explore,pages]'
+	@OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_pages.py
 
 # a real Prefect on this machine alone; for another one, set PREFECT_API_URL
 server deploy worker: export PREFECT_HOME ?= $(CURDIR)/.prefect

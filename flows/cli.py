@@ -27,6 +27,7 @@ examples:
   elsa export --format npy --out vectors         item and user vectors for another program
   elsa refresh                                   new events into the tables, with the published model
   elsa runs                                      what happened on which night
+  elsa report                                    the newest run's report, in the browser
   elsa nightly --resume RUN                      go on with a run that died
   elsa rollback                                  lead readers back to the tables before these
   elsa ingest --config my.yaml                   only take in new and changed files; then: elsa rejected
@@ -94,6 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("run_id", metavar="RUN", help="which; elsa runs lists them")
     for command in (rollback, publish):
         command.add_argument("--reason", help="why, for the record")
+    report = _command(commands, "report", _report, "open a run's report, one HTML file, and print its path")
+    report.add_argument("run_id", nargs="?", metavar="RUN", help="as elsa runs lists them (default the newest)")
+    explore = _command(commands, "explore", _explore, "serve a page for walking through the published tables")
+    explore.add_argument("--port", type=_positive, default=8765, help="where on this machine (default 8765)")
     config = commands.add_parser("config", help="list every configuration key: default, unit, range, meaning")
     config.set_defaults(run=_config)
     return parser
@@ -250,6 +255,25 @@ def _rollback(options: argparse.Namespace) -> int:
 def _publish(options: argparse.Namespace) -> int:
     back_from = history.publish_again(read_config(options.config), options.run_id, options.reason)
     print(f"readers get run {options.run_id}, no longer {back_from}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    import webbrowser
+
+    from tasks.report import find_report
+
+    path = find_report(read_config(options.config), options.run_id)
+    print(path)
+    if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform in ("darwin", "win32"):
+        webbrowser.open(path.as_uri())
+    return 0
+
+
+def _explore(options: argparse.Namespace) -> int:
+    from flows.explore import serve
+
+    serve(read_config(options.config), options.port)
     return 0
 
 

@@ -14,6 +14,7 @@ from tasks.interactions import build_interactions
 from tasks.materialize import materialize
 from tasks.matrix import build_matrix
 from tasks.publish import publish
+from tasks.report import write_report
 from tasks.rules import apply_rules
 from tasks.stages import Outcome
 from tasks.train import check_device, refit, train
@@ -45,6 +46,7 @@ def nightly(config: Config, resume: str | None = None, force_reason: str | None 
             publish(run, materialize(run, events, interactions, matrix, rules, model))
         status = "published" if verdict.is_accepted else "rejected"
         end_run(run, status, verdict.reasons)
+    write_report(run, return_state=True)  # a report that fails does not undo a night
     outcome = Outcome(run.run_id, status, verdict.checks, verdict.reasons)
     name = "Drifting" if drift.warnings and verdict.is_accepted else status.capitalize()
     return Completed(name=name, message="; ".join((*verdict.reasons, *drift.warnings)) or None, data=outcome)

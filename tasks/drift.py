@@ -82,6 +82,8 @@ def _report(run: Run, watched: list[Watched]) -> None:
         ("severity", pl.String, [run.config.drift.severity] * len(watched)),
         ("passed", pl.Boolean, [one.passed for one in watched]),
         ("observed", pl.String, [str(one) for one in watched]),
+        ("value", pl.Float64, [one.observed for one in watched]),
+        *((name, pl.Float64, [getattr(one, name) for one in watched]) for name in ("expected", "low", "high")),
     ]
     pl.DataFrame({name: pl.Series(values, dtype=kind) for name, kind, values in columns}).write_parquet(
         run.folder / "drift.parquet"

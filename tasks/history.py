@@ -21,7 +21,8 @@ from tasks.warehouse import (
 )
 
 SECONDS_FOR_A_FLIP = 60.0  # whoever flips or prunes holds the lock for moments
-KEPT_FOREVER = {"manifest.json", "metrics.parquet", "gate_checks.parquet", "validation.parquet", "drift.parquet"}
+KEPT_FOREVER = {"manifest.json", "metrics.parquet", "gate_checks.parquet", "validation.parquet", "drift.parquet",
+                "report.html", "log.jsonl"}  # fmt: skip
 
 
 def publish_first(run: Run) -> None:

@@ -51,7 +51,7 @@ def explain(config: Config, user_id: str, item_id: str, k: int) -> str:
         {**pair, "k": k},
         f"user {user_id} has no history that counts, or the published model has no weights for item {item_id}",
     )
-    with _open(config) as connection:
+    with open_published(config) as connection:
         score, title, n = first_row(connection, sql("queries/explained"), pair)
     named = f"item {item_id} ({title})" if title else f"item {item_id}"
     return f"{named} scores {score:.4f} for user {user_id}, from {n} items of the history\n{reasons}"
@@ -130,7 +130,7 @@ def _of_metrics(config: Config, run_id: str, query: str, parameters: dict) -> st
 
 def example_queries(config: Config) -> list[Query]:
     """Three queries to paste, with their real output."""
-    with _open(config) as connection:
+    with open_published(config) as connection:
         user_id = first_row(connection, sql("queries/example_user"))[0]
         item_id = first_row(connection, "select item_id from popular_items where rank = 1")[0]
         texts = [
@@ -147,7 +147,8 @@ def _literal(value: object) -> str:
     return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
 
 
-def _open(config: Config) -> "DuckDBPyConnection":
+def open_published(config: Config) -> "DuckDBPyConnection":
+    """The tables that readers get now. Raises InputError before the first publication."""
     path = Path(config.warehouse).absolute() / "current.duckdb"
     if not path.exists():
         raise InputError(
@@ -157,7 +158,7 @@ def _open(config: Config) -> "DuckDBPyConnection":
 
 
 def _rows(config: Config, query: str, parameters: dict, when_empty: str) -> str:
-    with _open(config) as connection:
+    with open_published(config) as connection:
         if not connection.execute(sql(query), parameters).fetchall():
             raise InputError(when_empty)
         return _as_text(connection.sql(sql(query), params=parameters))

@@ -1,7 +1,11 @@
 """A small world whose answer is known, and ways to run nights in it."""
 
 import atexit
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +120,66 @@ def snapshot(folder: Path) -> dict[str, bytes | str]:
     }
     link = folder / "current.duckdb"
     return found | ({"current.duckdb": str(link.readlink())} if link.is_symlink() else {})
+
+
+@dataclass(frozen=True)
+class Nights:
+    """Published; published with more events, so that drift has a band; rejected. A user's id and a title are odd."""
+
+    config: Config
+    rejecting: Config
+    run_ids: tuple[str, str, str]
+
+    @property
+    def warehouse(self) -> Path:
+        return Path(self.config.warehouse)
+
+    def folder(self, place: int) -> Path:
+        return self.warehouse / "runs" / self.run_ids[place]
+
+
+ODD_USER, ODD_TITLE = '<b>five</b> & "co"', "<script>alert(7)</script>"
+
+
+@pytest.fixture(scope="module")
+def nights(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Nights:
+    from flows.nightly import nightly
+
+    folder = tmp_path_factory.mktemp("nights")
+    write_world(folder)
+    data = folder / "data"
+    user = pl.when(pl.col("user") == 5).then(pl.lit(ODD_USER)).otherwise(pl.col("user").cast(pl.String))
+    events = community_events().with_columns(user=user)
+    events.write_parquet(data / "ratings.parquet")
+    title = pl.when(pl.col("movie") == 7).then(pl.lit(ODD_TITLE)).otherwise(pl.col("name"))
+    movies = pl.read_parquet(data / "movies.parquet").with_columns(name=title)
+    movies.write_parquet(data / "movies.parquet")
+    source = {
+        "events": str(data / "*ratings.parquet"),
+        "items": {"path": str(data / "movies.parquet"), "item_id": "movie", "title": "name"},
+    }
+    own = config(warehouse=str(folder / "warehouse"), source=source, drift={"severity": "warning"})
+    rejecting = own.model_copy(update={"gate": own.gate.model_copy(update={"minimums": {"ndcg@10": 1.1}})})
+    first = nightly(own)
+    events.head(600).with_columns(user=pl.format("new {}", "user")).write_parquet(data / "more-ratings.parquet")
+    second = nightly(own)
+    return Nights(own, rejecting, (first.run_id, second.run_id, nightly(rejecting).run_id))
+
+
+@pytest.fixture(scope="module")
+def address(nights: Nights) -> Iterator[str]:
+    """The explore page, served as `elsa explore` serves it."""
+    import uvicorn
+
+    from flows.explore import HOST, make_app
+
+    with socket.socket() as chosen:
+        chosen.bind((HOST, 0))
+        server = uvicorn.Server(uvicorn.Config(make_app(nights.config), log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [chosen]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.05)
+        yield f"http://{HOST}:{chosen.getsockname()[1]}/"
+        server.should_exit = True
+        thread.join()

@@ -1,0 +1,5 @@
+-- grain: one row for the item, if it is in the catalogue
+select cast(i.item_id as varchar) as id, cast(i.title as varchar) as title, cast(p.score as bigint) as n_users, p.rank as popularity
+from items as i
+inner join popular_items as p on i.item_id = p.item_id
+where cast(i.item_id as varchar) = $item_id

@@ -1,0 +1,2 @@
+-- grain: one row
+select run_id from run_info

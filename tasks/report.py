@@ -1,0 +1,93 @@
+"""The report of a run: one HTML file with everything that happened, and the same in short as Prefect's artifacts."""
+
+from datetime import datetime
+from operator import sub
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.context import TaskRunContext
+
+from tasks.config import Config
+from tasks.errors import InputError
+from tasks.facts import collect_facts
+from tasks.warehouse import Run, list_runs
+
+
+@task
+def write_report(run: Run) -> Path:
+    """Writes report.html into the run's folder and, where Prefect runs the night, its artifacts."""
+    facts = collect_facts(run)
+    path = _write(run, facts)
+    if TaskRunContext.get() is not None:
+        _create_artifacts(facts, path)
+    return path
+
+
+def find_report(config: Config, run_id: str | None) -> Path:
+    """A run's report, by default the newest's; made now if there is none. Raises InputError for an unknown run."""
+    runs = [manifest["run_id"] for manifest in list_runs(Path(config.warehouse).absolute())]
+    if not runs:
+        raise InputError(f"{config.warehouse} has no runs yet; start one with: elsa nightly --config FILE")
+    if run_id not in (None, *runs):
+        raise InputError(f"there is no run {run_id}; elsa runs lists them")
+    run = Run(config, run_id or runs[-1])
+    path = run.folder / "report.html"
+    return path if path.exists() else _write(run, collect_facts(run))
+
+
+def _write(run: Run, facts: dict[str, Any]) -> Path:
+    """All or nothing: a reader sees the old report or the new one."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    templates = Environment(
+        loader=PackageLoader("tasks", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"number": _number, "signed": _signed, "moment": _moment, "duration": _duration}
+    path = run.folder / "report.html"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(templates.get_template("report.html.j2").render(facts), encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def _create_artifacts(facts: dict[str, Any], path: Path) -> None:
+    """The verdict in words, the metrics, and the way to the report, for Prefect's pages."""
+    manifest = facts["manifest"]
+    checks = [f"- {'✓' if row['passed'] else '✗'} {row['verdict']}" for row in facts["gate"]]
+    verdict = [
+        f"**{manifest['status'].capitalize()}**: run {manifest['run_id']}",
+        *checks,
+        f"`elsa report {manifest['run_id']}`",
+    ]
+    create_markdown_artifact(
+        "\n".join(verdict), key="verdict", description="Whether tonight's model was published, and why"
+    )
+    create_table_artifact(facts["metrics"], key="metrics", description="Means on the test users, with 95 % intervals")
+    create_link_artifact(path.as_uri(), link_text=f"report of run {manifest['run_id']}", key="report")
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _signed(value: int) -> str:
+    return f"{value:+,}" if value else "unchanged"
+
+
+def _moment(text: str) -> str:
+    return f"{datetime.fromisoformat(text):%-d %B %Y, %H:%M} UTC"
+
+
+def _duration(manifest: dict) -> str:
+    """From the start to the end of a run."""
+    ends = (datetime.fromisoformat(manifest[key]) for key in ("finished_at", "started_at"))
+    seconds = round(sub(*ends).total_seconds())
+    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min {seconds % 60} s"
