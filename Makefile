@@ -3,7 +3,7 @@ CONFIG ?= config/movielens.yaml
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help nightly explore test test-slow test-crash test-gpu test-pages server deploy worker lint bench clean
+.PHONY: help nightly explore test test-slow test-crash test-operations test-gpu test-pages server deploy worker lint bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,10 +20,13 @@ test: .venv/.ready lint  ## the tests (under 5 minutes on 2 cores)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m 'not slow'  # one thread each, or they trip over one another
 
 test-slow: .venv/.ready  ## the tests that take minutes
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not crash and not operations'
 
 test-crash: .venv/.ready  ## nights that are killed at every step and at random moments, and the counts
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m crash -s
+
+test-operations: .venv/.ready  ## a real Prefect server and worker, nights that are killed (5 minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m operations
 
 test-gpu: .venv/.ready  ## the tests that need a CUDA device; skipped, with the reason, where there is none
 	@$(BIN)/pytest -m gpu
