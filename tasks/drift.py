@@ -78,6 +78,7 @@ def _report(run: Run, watched: list[Watched]) -> None:
     import polars as pl
 
     columns = [
+        ("metric", pl.String, [one.metric for one in watched]),
         ("rule", pl.String, [f"drift of {one.metric}" for one in watched]),
         ("severity", pl.String, [run.config.drift.severity] * len(watched)),
         ("passed", pl.Boolean, [one.passed for one in watched]),

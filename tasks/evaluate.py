@@ -31,7 +31,7 @@ class TestUsers:
 @resumable(
     "evaluate",
     Evaluation,
-    reads=("policy_configs", "evaluation", "gate", "interactions", "holdout", "seed", CHAMPION),
+    reads=("policy_configs", "evaluation", "gate", "interactions", "holdout", "recommendations", "seed", CHAMPION),
 )
 def evaluate(run: Run, trained: Trained) -> Evaluation:
     """Writes every metric's mean and interval, and its value for each test user, for each model."""

@@ -13,6 +13,7 @@ from prefect import get_run_logger
 
 from tasks.warehouse import Run, current_run_id, digest_of_file, read_manifest, write_json
 
+OF_THE_RUN = ("manifest", "log", "report")
 CHAMPION = "champion"  # in `reads`: the stage looks at the published run
 
 
@@ -64,8 +65,8 @@ def _are_whole(folder: Path, files: dict[str, str]) -> bool:
 
 
 def _listing(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Every file of the run but its manifest, with what changes when it is written."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.stem != "manifest")
+    """Every file that stages write, with what changes when it is written; not the records of the run as a whole."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.stem not in OF_THE_RUN)
     return {str(path.relative_to(folder)): _state(path) for path in files}
 
 

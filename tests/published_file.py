@@ -31,6 +31,8 @@ def write_published(
     """The checked file of the model, histories X and what was merely seen; ids in ascending order. No Prefect."""
     if isinstance(model, Ease):
         changes["policy_configs"] = {"scoring_policy": {"policy_type": "ease"}}
+    else:
+        changes["policy_configs"] = {"embedding_policy": {"factors": model.item_embeddings.shape[1]}}
     run = Run(config(warehouse=str(folder / "warehouse"), **changes), "20260101T000000_000000")
     run.folder.mkdir(parents=True)
     # as after the stages that files of all nights are gathered by

@@ -68,7 +68,7 @@ def test_finished_stages_are_not_done_again(world: Path, died: str, caplog: pyte
         ({"gate": {"minimums": {"ndcg@10": 0.01}}}, {"evaluate"}),
         ({"recommendations": {"k": 5, "neighbors": 5}}, set()),
         ({"holdout": {"test_share": 0.3, "validation_share": 0.2}}, {"matrix", "train", "evaluate", "refit"}),
-        ({"validation": {"min_events": 2}}, {"validate"}),
+        ({"validation": {"expectations": []}}, {"validate"}),
         ({"interactions": {"min_value": 5.0, "min_user_interactions": 2}}, {"interactions"}),
         ({"seed": 1}, {"train", "evaluate", "refit"}),
     ],
