@@ -43,7 +43,8 @@ def count_outside(query: str) -> tuple[int, list[int]]:
     for (night,) in connection.execute("select distinct night from all_events order by night").fetchall():
         connection.execute("set variable tonight = $night", {"night": night})
         observed = dict(connection.execute(sql("drift/profile")).fetchall())
-        bands = [connection.execute(sql("drift/bands"), limits(Drift(width=width))).fetchall() for width in WIDTHS]
+        rules = [limits(Drift(width=width), "tonight") for width in WIDTHS]
+        bands = [connection.execute(sql("drift/bands"), one).fetchall() for one in rules]
         if bands[0] and bands[0][0][-1] >= Drift().min_nights:
             n_judged += 1
             for place, rows in enumerate(bands):

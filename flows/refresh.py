@@ -26,7 +26,7 @@ def refresh(config: Config) -> State:
     check_expectations(config)
     with open_run(config) as run:
         get_run_logger().info("run %s", run.run_id)
-        events = ingest(run)
+        events = ingest(run, retry_refused=False)
         validate(run)
         rules = apply_rules(run)
         interactions = build_interactions(run)

@@ -86,6 +86,7 @@ class Source(Section):
 
 class Quarantine(Section):
     earliest: str = key("1970-01-01", "Events before this time cannot be used.", unit="ISO date or time")
+    max_hours_ahead: float = key(24.0, "Events that lie further in the future cannot be used; a little is borne for clocks and time zones.", unit="hours", ge=0)
     min_value: float | None = key(None, "Events with a smaller value cannot be used.", unit="value")
     max_value: float | None = key(None, "Events with a larger value cannot be used.", unit="value")
     conditions: dict[str, str] = key(None, "More reasons why a row cannot be used, each with its SQL condition on the source's columns, such as {cancelled: \"InvoiceNo like 'C%'\"}. All columns of a CSV file are text there.", unit="SQL", factory=dict)
@@ -142,6 +143,12 @@ class Drift(Section):
     width: float = key(6.0, "Half of a band, in robust standard deviations of the window.", unit="standard deviations", gt=0)
     severity: Literal["blocking", "warning"] = key("blocking", "What a value outside its band does: stop the night, or warn.", unit="name")
     category: str | None = key(None, "Column of the item metadata; its population stability index is watched, too.", unit="column")
+
+    @model_validator(mode="after")
+    def leave_nights_enough(self) -> Self:
+        if self.min_nights > self.window:
+            raise ValueError(f"min_nights is {self.min_nights}, but the window holds {self.window}: nothing would ever be judged")
+        return self
 
 
 EventValues = dict[str, float] | list[str] | None

@@ -47,8 +47,9 @@ def watch_drift(run: Run) -> Drift:
         connection.execute(sql("drift/history"))
         connection.execute("begin")
         this_run = {"run_id": run.run_id}
-        connection.execute("delete from drift_history where run_id = $run_id and not is_accepted", this_run)
         n_new = first_row(connection, "select count(*) from events where not is_accepted")[0]
+        if n_new:  # else a run that goes on had judged them
+            connection.execute("delete from drift_history where run_id = $run_id", this_run)
         watched = _watch(connection, run) if n_new else []
         is_refused = rules.severity == "blocking" and not all(one.passed for one in watched)
         for one in watched:
@@ -56,16 +57,16 @@ def watch_drift(run: Run) -> Drift:
             connection.execute(sql("drift/insert"), values)
         watched = [Watched(*row) for row in connection.execute(sql("drift/of_run"), this_run).fetchall()]
         odd = [one for one in watched if not one.passed]
-        refuse(connection) if is_refused else accept(connection)
+        refuse(connection, unchecked_only=False) if is_refused else accept(connection)
         connection.execute("commit")
     _report(run, watched)
+    n_nights = max((one.n_nights for one in watched), default=0)
     if is_refused:
         raise ValidationFailed(
-            f"tonight's {n_new:,} new events differ from those of {odd[0].n_nights} earlier nights; nothing was "
+            f"tonight's {n_new:,} new events differ from those of {n_nights} earlier nights; nothing was "
             "trained or published:\n  " + "\n  ".join(map(str, odd)) + "\nIf that is as it should be, run once with "
             "drift.severity: warning, and later nights will know it"
         )
-    n_nights = max((one.n_nights for one in watched), default=0)
     handle = Drift("drift.parquet", n_new, n_nights, tuple(map(str, odd)))
     if handle.n_nights < rules.min_nights:
         get_run_logger().info(f"drift is judged from {rules.min_nights} nights on; there are {handle.n_nights}")
@@ -101,7 +102,8 @@ def _watch(connection: "DuckDBPyConnection", run: Run) -> list[Watched]:
     observed = dict(connection.execute(sql("drift/profile")).fetchall())
     if rules.category is not None:
         observed["psi"] = _psi(connection, run)
-    bands = {metric: band for metric, *band in connection.execute(sql("drift/bands"), limits(rules)).fetchall()}
+    bands = connection.execute(sql("drift/bands"), limits(rules, run.run_id)).fetchall()
+    bands = {metric: band for metric, *band in bands}
     watched = []
     for metric, value in observed.items():
         expected, low, high, n_nights = bands.get(metric, (None, None, None, 0))
@@ -112,9 +114,10 @@ def _watch(connection: "DuckDBPyConnection", run: Run) -> list[Watched]:
     return watched
 
 
-def limits(rules: DriftRules) -> dict:
-    """The parameters of the bands."""
+def limits(rules: DriftRules, run_id: str) -> dict:
+    """The parameters of the bands that a run is judged by."""
     return {
+        "run_id": run_id,
         "window": rules.window,
         "width": rules.width,
         "shares": SHARES,

@@ -12,10 +12,9 @@ from prefect import get_run_logger, task
 
 from tasks.config import Source
 from tasks.errors import InputError, ValidationFailed
-from tasks.ledger import forget_refused, make_ledger
+from tasks.ledger import enter, make_ledger, readmit, refuse
 from tasks.retries import RETRIES
 from tasks.source_files import (
-    INTEGERS,
     SourceFile,
     close_events,
     event_files,
@@ -27,45 +26,44 @@ from tasks.source_files import (
     open_table,
     readable,
     require_column,
+    tidied,
 )
 from tasks.stages import Events
 from tasks.warehouse import Run, connect, first_row, sql
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection, DuckDBPyRelation
+    from duckdb import DuckDBPyConnection
 
 SECONDS_BETWEEN_MESSAGES = 5
-NUMBERS = (*INTEGERS, "FLOAT", "DOUBLE", "DECIMAL")
-MOMENTS = ("TIMESTAMP", "DATE")
 
 
 @task(**RETRIES)
-def ingest(run: Run) -> Events:
+def ingest(run: Run, retry_refused: bool = True) -> Events:
     """Adds the events of new files, replaces those of changed ones, and takes over the item metadata.
 
-    Raises ValidationFailed where too many of tonight's rows cannot be used; they stay to be looked at until the next
-    night forgets them.
+    Files that were refused and are still named are tried again, or left out. Raises ValidationFailed where too many
+    of tonight's rows cannot be used; they are refused, and stay to be looked at.
     """
     source = run.config.source
     files = event_files(source, run.config.quarantine)
     with connect(run.events, run.config) as connection:
         make_ledger(connection)
         connection.execute("begin")
-        has_forgotten = forget_refused(connection)
+        n_again = readmit(connection, files, run.run_id) if retry_refused else 0
         new = _new_files(connection, files)
         _load_all(connection, run, new)
-        if not first_row(connection, "select count(*) from event_files where n_read > 0")[0]:
+        if not first_row(connection, "select count(*) from active_files where n_read > 0")[0]:
             raise InputError(f"source.events: {source.events} holds no rows; there is nothing to learn from")
-        if new or has_forgotten:
+        if new or n_again:
             with progress(connection, "merging"):
                 connection.execute(sql("events"))
         n_items = _load_items(connection, source)
-        handle = _count(connection, new)
+        handle = _count(connection, len(new) + n_again)
         n_new, n_new_rejected = first_row(connection, sql("rejected_of_run"), {"run_id": run.run_id})
+        tonight = dict(connection.execute(sql("rejected_reasons"), {"run_id": run.run_id}).fetchall())
         is_refused = n_new_rejected > run.config.quarantine.max_share * n_new
         if is_refused:
-            connection.execute("update event_files set is_valid = false where run_id = $id", {"id": run.run_id})
-        tonight = dict(connection.execute(sql("rejected_reasons"), {"run_id": run.run_id}).fetchall())
+            refuse(connection, unchecked_only=True)
         connection.execute("commit")
     log = get_run_logger()
     log.info(f"{handle.n_events:,} events, after {n_new:,} rows of {len(new)} new or changed files; "
@@ -106,14 +104,15 @@ def progress(connection: "DuckDBPyConnection", step: str) -> Iterator[None]:
 
 
 def _new_files(connection: "DuckDBPyConnection", files: list[SourceFile]) -> list[SourceFile]:
-    known = dict(connection.execute("select path, digest from event_files").fetchall())
-    return [file for file in files if known.get(file.name) != file.digest]
+    known = "select path, digest from active_files union all select path, digest from event_files where not is_valid"
+    known = set(connection.execute(known).fetchall())
+    return [file for file in files if (file.name, file.digest) not in known]
 
 
 def _load_all(connection: "DuckDBPyConnection", run: Run, files: list[SourceFile]) -> None:
     """Reads the files into event_rows, whose ids get the type that fits all, and rejected_events."""
     kept = id_types_of_events(connection)
-    types = id_types(connection, run.config.source, files, kept)
+    types = id_types(connection, run.config.source, run.config.quarantine, files, kept)
     for name, kind in kept.items():
         if kind != types[name]:
             for table in ("event_rows", "events"):
@@ -134,15 +133,14 @@ def _load(connection: "DuckDBPyConnection", run: Run, file: SourceFile, types: d
     source, quarantine = run.config.source, run.config.quarantine
     connection.execute(f"set timezone = '{source.timezone}'")
     relation = open_events(connection, source, file)
-    _check_conditions(connection, quarantine.conditions)
-    _define_to_utc(connection, relation, source)
-    limits = quarantine.model_dump(include={"min_value", "max_value"})
+    limits = quarantine.model_dump(include={"min_value", "max_value", "max_hours_ahead"})
     limits["earliest"] = datetime.fromisoformat(quarantine.earliest).isoformat()
-    with readable(file.name), progress(connection, f"reading {Path(file.name).name}"):
+    hint = "; if a quarantine.condition does this, let it use try_cast" if quarantine.conditions else ""
+    with readable(file.name, hint), progress(connection, f"reading {Path(file.name).name}"):
         query = mapped(relation, source, types, quarantine)
         connection.execute(f"create or replace temp view source_rows as {query}")
         connection.execute(sql("incoming"), limits | {"has_times": source.columns.timestamp is not None})
-    file_id = _replace_in_ledger(connection, run, file)
+    file_id = enter(connection, file, run.run_id)
     for name in ("insert_events", "insert_rejected"):
         connection.execute(sql(name), {"file_id": file_id})
     if first_row(connection, "select count(*) from duckdb_tables() where table_name = 'reject_errors'")[0]:
@@ -157,38 +155,7 @@ def _load(connection: "DuckDBPyConnection", run: Run, file: SourceFile, types: d
     return n_rows + n_malformed, n_rejected
 
 
-def _check_conditions(connection: "DuckDBPyConnection", conditions: dict[str, str]) -> None:
-    import duckdb
-
-    for reason, condition in conditions.items():
-        try:
-            connection.execute(f"explain select if({condition}, 1, 0) from source_file")
-        except duckdb.Error as error:
-            raise InputError(f"quarantine.conditions.{reason}: {str(error).splitlines()[0]}") from None
-
-
-def _define_to_utc(connection: "DuckDBPyConnection", relation: "DuckDBPyRelation", source: Source) -> None:
-    column = source.columns.timestamp
-    kind = "VARCHAR" if column is None else str(relation.types[relation.columns.index(column)])
-    convert = "number" if kind.startswith(NUMBERS) else "moment" if kind.startswith(MOMENTS) else "text"
-    connection.execute(f"create or replace temp macro to_utc(given) as utc_from_{convert}(given)")
-
-
-def _replace_in_ledger(connection: "DuckDBPyConnection", run: Run, file: SourceFile) -> int:
-    """Takes out what the file held before, if anything, and returns the id of its new entry."""
-    known = connection.execute("select file_id from event_files where path = $path", {"path": file.name}).fetchall()
-    for (file_id,) in known:
-        for table in ("event_rows", "rejected_events", "event_files"):
-            connection.execute(f"delete from {table} where file_id = $file_id", {"file_id": file_id})
-    return first_row(
-        connection,
-        "insert into event_files (path, n_bytes, digest, n_read, run_id) "
-        "values ($path, $n_bytes, $digest, 0, $run_id) returning file_id",
-        {"path": file.name, "n_bytes": file.n_bytes, "digest": file.digest, "run_id": run.run_id},
-    )[0]
-
-
-def _count(connection: "DuckDBPyConnection", new: list[SourceFile]) -> Events:
+def _count(connection: "DuckDBPyConnection", n_new_files: int) -> Events:
     """The totals, of which none may be missing."""
     n_events, n_repeated, n_rejected, n_read, n_files, digests = first_row(connection, sql("event_totals"))
     if n_events + n_repeated + n_rejected != n_read:
@@ -197,8 +164,9 @@ def _count(connection: "DuckDBPyConnection", new: list[SourceFile]) -> Events:
             f"{n_rejected:,} rejected: not all of them"
         )
     reasons = dict(connection.execute(sql("rejected_reasons"), {"run_id": None}).fetchall())
-    digest = hashlib.sha256(digests.encode()).hexdigest()
-    return Events(n_events, n_read, n_repeated, n_rejected, reasons, len(new), n_files, digest)
+    items = first_row(connection, "select sum(md5_number_lower(cast(items as varchar))) from items")[0]
+    digest = hashlib.sha256(f"{digests} {items}".encode()).hexdigest()
+    return Events(n_events, n_read, n_repeated, n_rejected, reasons, n_new_files, n_files, digest)
 
 
 def _in_words(reasons: dict[str, int]) -> str:
@@ -207,7 +175,7 @@ def _in_words(reasons: dict[str, int]) -> str:
 
 def _load_items(connection: "DuckDBPyConnection", source: Source) -> int:
     """Replaces the item metadata by the source's, and returns its number of items."""
-    from duckdb import ColumnExpression
+    from duckdb import ColumnExpression, SQLExpression
 
     items, id_type = source.items, id_types_of_events(connection)["item_id"]
     if items is None:
@@ -225,9 +193,10 @@ def _load_items(connection: "DuckDBPyConnection", source: Source) -> int:
     for key in ("item_id", "title"):
         require_column(relation.columns, name, getattr(items, key), f"source.items.{key}")
     others = [ColumnExpression(column) for column in relation.columns if column not in (items.item_id, items.title)]
+    kind = str(relation.types[relation.columns.index(items.item_id)])
     with readable(name):
         relation.select(
-            ColumnExpression(items.item_id).cast("varchar").alias("item_id"),
+            SQLExpression(tidied(items.item_id, kind, source.ids)).cast("varchar").alias("item_id"),
             ColumnExpression(items.title).cast("varchar").alias("title"),
             *others,
         ).create_view("source_items", replace=True)
@@ -239,4 +208,7 @@ def _load_items(connection: "DuckDBPyConnection", source: Source) -> int:
             f"{name}: {n_rows:,} rows for {n_items:,} items, such as {example!r} more than once; "
             "metadata must have one row an item"
         )
+    n_unlike = first_row(connection, "select count(*) from source_items")[0] - n_rows
+    if n_unlike:
+        get_run_logger().warning(f"{n_unlike:,} rows of {name} are left out: no event can have their ids")
     return n_items

@@ -3,15 +3,18 @@
 from typing import TYPE_CHECKING
 
 from tasks.errors import InputError
+from tasks.source_files import SourceFile
 from tasks.warehouse import first_row, sql
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+SUPERSEDED = "(select replaces from event_files where replaces is not null and is_valid is distinct from false)"
+
 
 def make_ledger(connection: "DuckDBPyConnection") -> None:
     """Makes the tables of files and rejected rows. Raises InputError in a warehouse of an earlier version."""
-    outdated = {"event_files": "run_id", "events": "is_accepted"}
+    outdated = {"event_files": "is_checked", "events": "is_accepted"}
     if any(columns and outdated[name] not in columns for name, columns in _columns(connection, outdated).items()):
         raise InputError(
             "this warehouse was made by an earlier version of this program: name a new one and read the files again"
@@ -29,30 +32,65 @@ def has_events(connection: "DuckDBPyConnection") -> bool:
     return first_row(connection, "select count(*) from duckdb_tables() where table_name = 'events'")[0] > 0
 
 
-def forget_refused(connection: "DuckDBPyConnection") -> bool:
-    """Takes out the files that were refused, if any; they are read anew if they are still named.
+def readmit(connection: "DuckDBPyConnection", files: list[SourceFile], run_id: str) -> int:
+    """Files that were refused and are still named are judged again, as if tonight had read them; returns how many.
 
-    Files that nobody has judged yet, of a night that died or of `elsa ingest`, stay.
+    Refused files that nobody names any more stay where they are, left out. Where nothing else is there, all is begun
+    anew: what was wrong with them may be the types of their ids.
     """
-    forgotten = "(select file_id from event_files where not is_valid)"
-    if not connection.execute(forgotten).fetchall():
-        return False
-    if has_events(connection):
-        connection.execute(f"delete from event_rows where file_id in {forgotten}")
-        if first_row(connection, "select count(*) from event_rows")[0] == 0:
-            # what was wrong with them may be the types of their ids
-            connection.execute("drop table event_rows; drop table events")
-    connection.execute(f"delete from rejected_events where file_id in {forgotten}")
-    connection.execute("delete from event_files where not is_valid")
-    return True
+    refused = {(path, digest): file_id for file_id, path, digest in connection.execute(
+        "select file_id, path, digest from event_files where not is_valid"
+    ).fetchall()}  # fmt: skip
+    again = [refused[file.name, file.digest] for file in files if (file.name, file.digest) in refused]
+    if again:
+        connection.execute(
+            "update event_files set is_valid = null, is_checked = false, run_id = $run_id where file_id in $again",
+            {"run_id": run_id, "again": again},
+        )
+    if refused and not first_row(connection, "select count(*) from active_files")[0]:
+        for table in ("event_rows", "events"):
+            connection.execute(f"drop table if exists {table}")
+        connection.execute("delete from rejected_events; delete from event_files")
+    return len(again)
+
+
+def enter(connection: "DuckDBPyConnection", file: SourceFile, run_id: str) -> int:
+    """Makes the entry of a new file or version and returns its id. An accepted version stays until this one is."""
+    replaces = None
+    known = "select file_id, is_valid, replaces from event_files where path = $path order by file_id"
+    for earlier, is_valid, its_own in connection.execute(known, {"path": file.name}).fetchall():
+        replaces = earlier if is_valid else replaces or its_own
+        if not is_valid:
+            _delete(connection, "$file_id", {"file_id": earlier})
+    return first_row(
+        connection,
+        "insert into event_files (path, n_bytes, digest, n_read, run_id, replaces) "
+        "values ($path, $n_bytes, $digest, 0, $run_id, $replaces) returning file_id",
+        {"path": file.name, "n_bytes": file.n_bytes, "digest": file.digest, "run_id": run_id, "replaces": replaces},
+    )[0]
+
+
+def check(connection: "DuckDBPyConnection") -> None:
+    """The expectations hold with all files that count."""
+    connection.execute("update event_files set is_checked = true where is_valid is null")
 
 
 def accept(connection: "DuckDBPyConnection") -> None:
-    """The files that nobody had judged hold what is expected of them: from now on their events are known ones."""
-    connection.execute("update event_files set is_valid = true where is_valid is null")
+    """What nobody had judged is from now on known, and what it replaces goes."""
+    _delete(connection, f"select file_id from event_files where file_id in {SUPERSEDED}", {})
+    connection.execute(
+        "update event_files set is_valid = true, is_checked = true, replaces = null where is_valid is null"
+    )
     connection.execute("update events set is_accepted = true where not is_accepted")
 
 
-def refuse(connection: "DuckDBPyConnection") -> None:
-    """They do not: the next night takes them out, and reads them anew if they are still named."""
-    connection.execute("update event_files set is_valid = false where is_valid is null")
+def refuse(connection: "DuckDBPyConnection", *, unchecked_only: bool) -> None:
+    """Leaves out what nobody had judged, or only what no expectations have held for; what it replaced is back."""
+    condition = "is_valid is null" + (" and not is_checked" if unchecked_only else "")
+    connection.execute(f"update event_files set is_valid = false where {condition}")
+    connection.execute(sql("events"))
+
+
+def _delete(connection: "DuckDBPyConnection", file_ids: str, parameters: dict) -> None:
+    for table in ("event_rows", "rejected_events", "event_files"):
+        connection.execute(f"delete from {table} where file_id in ({file_ids})", parameters)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
 FRACTIONS = ("FLOAT", "DOUBLE")
+NUMBERS = (*INTEGERS, *FRACTIONS, "DECIMAL")
+MOMENTS = ("TIMESTAMP", "DATE")
 READERS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet", ".duckdb": "db"}
 QUERY = "source.query"
 
@@ -83,14 +85,14 @@ def _reader(path: Path) -> str:
 
 
 @contextmanager
-def readable(name: object) -> Iterator[None]:
+def readable(name: object, hint: str = "") -> Iterator[None]:
     """Turns what DuckDB says about a file or a query into an InputError that names it."""
     import duckdb
 
     try:
         yield
     except duckdb.Error as error:
-        raise InputError(f"{name} cannot be read: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{name} cannot be read: {str(error).splitlines()[0]}{hint}") from None
 
 
 def open_table(connection: "DuckDBPyConnection", source: Source, path: Path, ids: list[str]) -> "DuckDBPyRelation":
@@ -150,7 +152,16 @@ def open_events(connection: "DuckDBPyConnection", source: Source, file: SourceFi
         require_column(relation.columns, file.name, theirs, f"source.columns.{ours}")
         if file.format == "csv" and f"{theirs}_1" in relation.columns:  # DuckDB's name for a second one
             raise InputError(f"{file.name} has two columns {theirs!r}, which source.columns.{ours} names; rename one")
+    _define_to_utc(connection, relation, source)
     return relation
+
+
+def _define_to_utc(connection: "DuckDBPyConnection", relation: "DuckDBPyRelation", source: Source) -> None:
+    """Makes to_utc the macro that fits the type of the opened file's times."""
+    column = source.columns.timestamp
+    kind = "VARCHAR" if column is None else str(relation.types[relation.columns.index(column)])
+    convert = "number" if kind.startswith(NUMBERS) else "moment" if kind.startswith(MOMENTS) else "text"
+    connection.execute(f"create or replace temp macro to_utc(given) as utc_from_{convert}(given)")
 
 
 def close_events(connection: "DuckDBPyConnection") -> None:
@@ -167,7 +178,9 @@ def mapped(relation: "DuckDBPyRelation", source: Source, types: dict[str, str], 
         if theirs is None:
             expression = "null"
         elif ours in types:
-            expression = f"cast({_clean(theirs, kinds[theirs], source.ids)} as {types[ours]})"
+            given = tidied(theirs, kinds[theirs], source.ids)
+            selected.append(f"{given} is not null as has_{ours}")
+            expression = f"try_cast({given} as {types[ours]})"
         else:
             expression = f"nullif({_name(theirs)}, '')" if kinds[theirs] == "VARCHAR" else _name(theirs)
         selected.append(f"{expression} as {ours}")
@@ -176,7 +189,8 @@ def mapped(relation: "DuckDBPyRelation", source: Source, types: dict[str, str], 
     return f"select {', '.join(selected)} from source_file"
 
 
-def _clean(column: str, kind: str, ids: Ids) -> str:
+def tidied(column: str, kind: str, ids: Ids) -> str:
+    """The SQL for an id of a column of that type, as configured: an integer as it is, else text, null if empty."""
     if kind in INTEGERS:
         return _name(column)
     text = f"cast({_name(column)} as varchar)"
@@ -187,7 +201,7 @@ def _clean(column: str, kind: str, ids: Ids) -> str:
     if ids.lowercase:
         text = f"lower({text})"
     if ids.strip_decimal:
-        text = f"regexp_replace({text}, '\\.0+$', '')"
+        text = f"regexp_replace({text}, '^(-?[0-9]+)\\.0+$', '\\1')"
     return f"nullif({text}, '')"
 
 
@@ -212,18 +226,24 @@ def id_types_of_events(connection: "DuckDBPyConnection") -> dict[str, str]:
 
 
 def id_types(
-    connection: "DuckDBPyConnection", source: Source, files: list[SourceFile], kept: dict[str, str]
+    connection: "DuckDBPyConnection",
+    source: Source,
+    quarantine: Quarantine,
+    files: list[SourceFile],
+    kept: dict[str, str],
 ) -> dict[str, str]:
     """The types that fit the ids of the given files and those that the warehouse has `kept`.
 
-    Raises InputError where a file has text and the warehouse integers.
+    Rows that will be set aside for their time, their value or a condition do not count. Raises InputError where a
+    condition cannot be used, or a file has text and the warehouse integers.
     """
     found: dict[str, list[str]] = {name: [kept[name]] if kept else [] for name in ("user_id", "item_id")}
     for file in files:
         relation = open_events(connection, source, file)
+        _check_conditions(connection, quarantine.conditions)
         for name, kinds in found.items():
-            kinds.append(_id_type(connection, source, file, relation, name))
-            if kinds[-1] == "VARCHAR" and kept.get(name, "VARCHAR") != "VARCHAR":
+            kinds.append(_id_type(connection, source, file, relation, name, _usable(source, quarantine)))
+            if _common_type(kinds) == "VARCHAR" and kept.get(name, "VARCHAR") != "VARCHAR":
                 raise InputError(
                     f"{file.name}: its {name} is text, but this warehouse holds {name} as {kept[name]}; "
                     "correct the file, or start a new warehouse for it"
@@ -232,21 +252,52 @@ def id_types(
     return {name: _common_type(kinds) for name, kinds in found.items()}
 
 
+def _check_conditions(connection: "DuckDBPyConnection", conditions: dict[str, str]) -> None:
+    import duckdb
+
+    for reason, condition in conditions.items():
+        try:
+            connection.execute(f"explain select if({condition}, 1, 0) from source_file")
+        except duckdb.Error as error:
+            raise InputError(f"quarantine.conditions.{reason}: {str(error).splitlines()[0]}") from None
+
+
+def _usable(source: Source, quarantine: Quarantine) -> str:
+    """The SQL condition that a row is not set aside for its time, its value or a configured condition."""
+    columns = source.columns
+    parts = ["true", *(f"not coalesce({condition}, false)" for condition in quarantine.conditions.values())]
+    if columns.timestamp is not None:
+        parts.append(f"to_utc({_name(columns.timestamp)}) is not null")
+    if columns.value is not None:
+        value = _name(columns.value)
+        parts.append(f"({value} is null or cast({value} as varchar) = '' or try_cast({value} as double) is not null)")
+    return " and ".join(f"({part})" for part in parts)
+
+
 def _id_type(
-    connection: "DuckDBPyConnection", source: Source, file: SourceFile, relation: "DuckDBPyRelation", name: str
+    connection: "DuckDBPyConnection",
+    source: Source,
+    file: SourceFile,
+    relation: "DuckDBPyRelation",
+    name: str,
+    usable: str,
 ) -> str:
     """An integer type, VARCHAR, or "NULL" where the file holds no id at all."""
     column = getattr(source.columns, name)
     kind = str(relation.types[relation.columns.index(column)])
+    if kind == "UBIGINT":
+        largest = connection.execute(f"select max({_name(column)}) from source_file").fetchall()[0][0]
+        return "BIGINT" if largest is None or largest < 2**63 else kind
     if kind in (*INTEGERS, '"NULL"'):
         return kind
     is_fraction = kind in FRACTIONS and source.ids.strip_decimal
     if kind != "VARCHAR" and not is_fraction:
-        raise InputError(f"{file.name}: its {name} is of type {kind}; ids must be integers or text")
+        hint = "; source.ids.strip_decimal reads 17850.0 as 17850" if kind in FRACTIONS else ""
+        raise InputError(f"{file.name}: its {name} is of type {kind}; ids must be integers or text{hint}")
     with readable(file.name):
         n_ids, n_integers = connection.execute(
             f"select count(id), count(*) filter (where id = cast(try_cast(id as bigint) as varchar)) "
-            f"from (select {_clean(column, kind, source.ids)} as id from source_file)"
+            f"from (select {tidied(column, kind, source.ids)} as id from source_file where {usable})"
         ).fetchall()[0]
     if n_ids == 0:
         return '"NULL"'

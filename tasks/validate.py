@@ -9,7 +9,7 @@ from prefect import get_run_logger, task
 from tasks.config import Expectation
 from tasks.errors import InputError, ValidationFailed
 from tasks.expectations import all_expectations, as_great_expectations
-from tasks.ledger import has_events, refuse
+from tasks.ledger import check, has_events, refuse
 from tasks.resume import resumable
 from tasks.retries import RETRIES
 from tasks.stages import Validated
@@ -38,11 +38,13 @@ def validate(run: Run) -> Validated:
     stopping = [f"{row['rule']}: {row['observed']}" for row in failed if row["severity"] == "blocking"]
     if stopping:
         with connect(run.events, run.config) as connection:
-            refuse(connection)
+            refuse(connection, unchecked_only=True)
         raise ValidationFailed(
             f"{len(stopping)} of {len(rows)} expectations about the events do not hold; nothing was "
             "trained or published:\n  " + "\n  ".join(stopping)
         )
+    with connect(run.events, run.config) as connection:
+        check(connection)
     for row in failed:
         get_run_logger().warning("%s: %s", row["rule"], row["observed"])
     get_run_logger().info("%s of %s expectations hold", len(rows) - len(failed), len(rows))

@@ -14,6 +14,7 @@ from tasks.drift import SHARES, watch_drift
 from tasks.errors import InputError, ValidationFailed
 from tasks.ingest import ingest
 from tasks.stages import Drift
+from tasks.validate import validate
 from tasks.warehouse import open_run, read_manifest, write_json
 from tests.conftest import config
 from tests.test_ingest import stored
@@ -220,6 +221,92 @@ def test_events_with_an_id_are_known_by_it(world: Path) -> None:
         source = {"events": f"{name}.csv", "columns": columns, "items": None}
         found.append(night(config(source=source, interactions={"min_value": None})).n_new_events)
     assert found == [2, 1]
+
+
+def test_a_growing_file_has_only_its_new_rows_judged_also_after_a_refused_night(world: Path) -> None:
+    pl.DataFrame({"item": range(80)}).write_parquet("items.parquet")
+    rows: list[tuple[int, int]] = []
+    for number in range(7):
+        rows += usual(number)
+        deliver(0, rows)
+        night(settings())
+    deliver(0, rows + usual(7, 2000))
+    with pytest.raises(ValidationFailed):
+        night(settings())
+    assert stored("select count(*), bool_and(is_accepted) from events") == [(len(set(rows)), True)], "as before"
+    deliver(0, rows + usual(8))
+    assert night(settings()).n_new_events == len(set(usual(8)))
+    assert stored("select count(*) from event_files") == [(1,)]
+
+
+def test_a_refused_version_of_a_file_leaves_the_accepted_one(world: Path) -> None:
+    earlier_nights(1)
+    before = stored()
+    Path("night/0.parquet").write_bytes(b"")
+    frame = pl.DataFrame({"user": [None] * 5 + [3], "item": range(6)}, schema={"user": pl.Int64, "item": pl.Int64})
+    frame.write_parquet("night/0.parquet")
+    with pytest.raises(ValidationFailed, match="5 of 6 rows"):
+        night(settings())
+    assert stored() == before and stored("select count(*) from rejected_events") == [(5,)]
+    Path("night/0.parquet").unlink()
+    deliver(1, usual(1))
+    night(settings())
+    assert set(before) < set(stored())
+
+
+def test_what_a_refresh_had_checked_outlives_a_delivery_that_fails(world: Path) -> None:
+    pl.DataFrame({"item": range(80)}).write_parquet("items.parquet")
+    at_most = {"expectations": [{"expect": "expect_table_row_count_to_be_between", "max_value": 500}]}
+    for number in range(2):
+        deliver(0, usual(number))
+        shutil.move("night/0.parquet", f"night/{number}.parquet")
+        with open_run(settings().model_copy(update={"validation": config(validation=at_most).validation})) as run:
+            ingest.fn(run, retry_refused=False)
+            if number == 0:
+                validate.fn(run)
+            else:
+                with pytest.raises(ValidationFailed):
+                    validate.fn(run)
+        Path(f"night/{number}.parquet").unlink()
+    assert stored("select count(*) from events") == [(len(set(usual(0))),)]
+    deliver(2, usual(2, 50))
+    night(settings())
+    assert stored("select count(*) from events") == [(len(set(usual(0) + usual(2, 50))),)]
+
+
+def test_a_refresh_leaves_out_what_a_night_refused(ninth_night: None) -> None:
+    deliver(8, usual(8, 800))
+    before = stored("select count(*) from events")
+    with pytest.raises(ValidationFailed):
+        night(settings())
+    with open_run(settings()) as run:
+        assert ingest.fn(run, retry_refused=False).n_new_files == 0
+    assert stored("select count(*) from events") == before
+    with pytest.raises(ValidationFailed):
+        night(settings())  # a night tries it again
+
+
+def test_a_run_that_goes_on_with_further_events_is_recorded_once(world: Path) -> None:
+    earlier_nights(2)
+    deliver(2, usual(2))
+    with open_run(settings()) as run:
+        ingest.fn(run)
+        watch_drift.fn(run)
+    deliver(3, usual(3))
+    with open_run(settings(), run.run_id) as run:
+        ingest.fn(run)
+        assert watch_drift.fn(run).n_nights == 2, "itself is no earlier night"
+    assert stored("select count(*) - count(distinct (run_id, metric)) from drift_history") == [(0,)]
+
+
+def test_the_first_night_has_no_index_of_stability(world: Path) -> None:
+    earlier_nights(2, category="genre")
+    assert [value is None for (value,) in history("observed", "metric = 'psi'")] == [True, False]
+
+
+def test_more_nights_than_the_window_holds_are_refused() -> None:
+    with pytest.raises(ValueError, match="min_nights is 7, but the window holds 3"):
+        settings(window=3, min_nights=7)
 
 
 def test_an_unknown_category_names_the_columns_there_are(world: Path) -> None:

@@ -3,6 +3,7 @@
 import datetime
 import gzip
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from tasks.errors import InputError, ValidationFailed
 from tasks.ingest import ingest, progress
+from tasks.ledger import accept
 from tasks.stages import Events
 from tasks.validate import validate
 from tasks.warehouse import open_run
@@ -54,7 +56,7 @@ def take_in(
     with open_run(config(**changes)) as run:
         handle = ingest.fn(run)
     with duckdb.connect("warehouse/events.duckdb") as connection:
-        connection.execute("update event_files set is_valid = true")
+        accept(connection)
     return handle
 
 
@@ -223,6 +225,43 @@ def test_unix_epochs_are_told_apart_by_their_size(factor: int, world: Path) -> N
     columns = {"user_id": "user", "item_id": "movie", "timestamp": "at"}
     take_in(["a.parquet", "b.csv"], columns)
     assert stored("select distinct timestamp from events") == [(datetime.datetime(2009, 12, 14, 2, 52, 24),)]
+
+
+def test_rows_that_are_set_aside_do_not_decide_the_type_of_ids(world: Path) -> None:
+    header = "user,movie,at\n"
+    columns = {"user_id": "user", "item_id": "movie", "timestamp": "at"}
+    Path("a.csv").write_text(f"{header}1,2,2026-01-01\n{header}3,4,2026-01-02\n")
+    for name in ("a.csv", "b.csv"):  # into a new warehouse, and into one of integers
+        shutil.copy("a.csv", "b.csv")
+        assert take_in(name, columns, quarantine={"max_share": 1}).n_rejected == (1 if name == "a.csv" else 2)
+        assert stored("select distinct typeof(user_id), typeof(item_id) from events") == [("BIGINT", "BIGINT")]
+    assert stored("select distinct reasons from rejected_events") == [
+        ("user is no integer; item is no integer; unreadable time",)
+    ]
+
+
+def test_unsigned_ids_stay_integers(world: Path) -> None:
+    for name, kind in (("a.parquet", pl.Int64), ("b.parquet", pl.UInt64)):
+        pl.DataFrame({"user": [5], "movie": [7]}, schema={"user": kind, "movie": kind}).write_parquet(name)
+    columns = {"user_id": "user", "item_id": "movie"}
+    take_in("a.parquet", columns)
+    take_in("b.parquet", columns)
+    assert stored("select user_id, typeof(user_id) from events") == [(5, "BIGINT")]
+    large = pl.DataFrame({"user": [2**63], "movie": [7]}, schema={"user": pl.UInt64, "movie": pl.UInt64})
+    large.write_parquet("c.parquet")
+    with pytest.raises(InputError, match=r"c\.parquet: its user_id is text|c\.parquet.*holds user_id as BIGINT"):
+        take_in("c.parquet", columns)
+
+
+def test_ids_of_metadata_are_tidied_like_those_of_events(world: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Path("a.csv").write_text("user,movie\n1,85123a \n1,v1.0\n")
+    Path("m.csv").write_text("movie,name\n85123A,Lamp\nV1.0,Version\n")
+    ids = {"trim": True, "lowercase": True, "strip_decimal": True}
+    columns = {"user_id": "user", "item_id": "movie"}
+    take_in("a.csv", columns, {"path": "m.csv", "item_id": "movie", "title": "name"}, ids=ids)
+    assert stored("select item_id, title from events join items using (item_id) order by all") == [
+        ("85123a", "Lamp"), ("v1.0", "Version"),
+    ]  # fmt: skip
 
 
 def test_metadata_keeps_every_column(world: Path) -> None:

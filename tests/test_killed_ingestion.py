@@ -2,16 +2,19 @@
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pytest
 
 from tasks.ingest import ingest
 from tasks.interactions import build_interactions
+from tasks.ledger import accept
 from tasks.warehouse import open_run
 from tests.conftest import config
 from tests.test_ingest import stored
@@ -38,7 +41,7 @@ print("done", flush=True)
 
 
 def ledger() -> list[tuple]:
-    return stored("select path, n_read, digest from event_files order by path")
+    return stored("select path, n_read, digest from active_files order by path")
 
 
 def digest() -> str:
@@ -55,6 +58,22 @@ def start() -> subprocess.Popen:
     return process
 
 
+def an_earlier_night(world: Path) -> Path:
+    """The events as a night left them that had other versions of the first files, and accepted them."""
+    kept = world / "earlier.duckdb"
+    (world / "warehouse" / "events.duckdb").unlink()
+    shutil.copytree("events", "later")
+    for number in range(2):
+        Path(f"events/{number}.csv").write_text("user,movie\n" + "".join(f"{user},1\n" for user in range(1000)))
+    with open_run(config(**CHANGES)) as run:
+        ingest.fn(run)
+    shutil.move("warehouse/events.duckdb", kept)
+    with duckdb.connect(str(kept)) as connection:
+        accept(connection)
+    shutil.copytree("later", "events", dirs_exist_ok=True)
+    return kept
+
+
 @pytest.mark.usefixtures("without_prefect")
 @pytest.mark.parametrize("n_kills", [3, pytest.param(40, marks=pytest.mark.slow)])
 def test_killed_at_random_moments(n_kills: int, world: Path) -> None:
@@ -69,10 +88,13 @@ def test_killed_at_random_moments(n_kills: int, world: Path) -> None:
         seconds = time.monotonic() - began
     undisturbed, files = digest(), ledger()
     assert len(files) == N_FILES
+    earlier = an_earlier_night(world)
     n_killed = 0
-    for _ in range(n_kills):
+    for number in range(n_kills):
         for path in (world / "warehouse").glob("events.duckdb*"):
             path.unlink()
+        if number % 2:  # the files replace others
+            shutil.copy(earlier, "warehouse/events.duckdb")
         with start() as process:
             time.sleep(rng.uniform(0, seconds))
             process.kill()

@@ -66,7 +66,7 @@ def test_finished_stages_are_not_done_again(world: Path, died: str, caplog: pyte
     ("changes", "again"),
     [
         ({"gate": {"minimums": {"ndcg@10": 0.01}}}, {"evaluate"}),
-        ({"recommendations": {"k": 5, "neighbors": 5}}, set()),
+        ({"recommendations": {"k": 5, "neighbors": 5}}, {"evaluate"}),
         ({"holdout": {"test_share": 0.3, "validation_share": 0.2}}, {"matrix", "train", "evaluate", "refit"}),
         ({"validation": {"expectations": []}}, {"validate"}),
         ({"interactions": {"min_value": 5.0, "min_user_interactions": 2}}, {"interactions"}),

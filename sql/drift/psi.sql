@@ -1,7 +1,11 @@
 -- grain: one row; the population stability index of tonight's categories beside those of the nights in the window,
 -- Σ (p − q) ln(p / q) over the categories' shares, each at least $smallest_share; null without earlier nights
 with nights as (
-    select distinct run_id from drift_history where is_accepted order by run_id desc limit $window
+    select distinct run_id
+    from drift_history
+    where is_accepted and run_id != $run_id
+    order by run_id desc
+    limit $window
 ),
 
 shares as (
@@ -16,4 +20,5 @@ shares as (
     group by category
 )
 
-select sum((p - q) * ln(p / q)) as psi from shares
+select if(exists (from drift_categories where run_id in (from nights)), sum((p - q) * ln(p / q)), null) as psi
+from shares
