@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,6 +60,25 @@ def name_flow_run(run_id: str) -> str | None:
         client.update_flow_run(context.flow_run.id, name=run_id)
     context.flow_run.name = run_id  # for the lines that are logged from now on
     return str(context.flow_run.id)
+
+
+def progress_bar(key: str, seconds_between_updates: float = 5.0) -> Callable[[float], None]:
+    """What takes the share that is done, and shows it on the page of Prefect's task run, if there is one."""
+    from prefect.artifacts import create_progress_artifact, update_progress_artifact
+    from prefect.context import TaskRunContext
+
+    if TaskRunContext.get() is None:
+        return lambda share: None
+    artifact = create_progress_artifact(0.0, key=key, description="Share of the epochs; it can stop early")
+    last = time.monotonic()
+
+    def show(share: float) -> None:
+        nonlocal last
+        if share >= 1 or time.monotonic() - last > seconds_between_updates:
+            update_progress_artifact(artifact, progress=100 * share)
+            last = time.monotonic()
+
+    return show
 
 
 def peak_bytes() -> int | None:

@@ -14,6 +14,7 @@ from prefect import get_run_logger, task
 from tasks.champion import find_champion, load_champion
 from tasks.config import Config
 from tasks.errors import InputError
+from tasks.observe import progress_bar
 from tasks.resume import CHAMPION, resumable
 from tasks.stages import Matrix, Trained
 from tasks.warehouse import Run, digest_of_file, read_manifest
@@ -156,7 +157,7 @@ def _fit_elsa(
             epochs=recipe.epochs,
             earlier=earlier,
             checkpoint=checkpoint,
-            on_epoch=_log_epoch,
+            on_epoch=_log_epochs(recipe),
         )
         get_run_logger().info("kept epoch %s", model.best_epoch)
         if recipe.residual is None:
@@ -179,15 +180,23 @@ def _fit_ease(config: Config, X: "csr_array", validation: "Validation | None", r
         raise InputError(f"policy_configs: {error}") from None
 
 
-def _log_epoch(epoch: "Epoch") -> None:
-    parts = [f"epoch {epoch.epoch}"]
-    if epoch.loss is not None:
-        parts.append(f"loss {epoch.loss:.4f}")
-    if epoch.ndcg is not None:
-        parts.append(f"validation nDCG {epoch.ndcg:.4f}")
-    if epoch.users_per_second is not None:
-        parts.append(f"{epoch.users_per_second:,.0f} users/s")
-    get_run_logger().info(", ".join(parts))
+def _log_epochs(recipe: Recipe) -> "Callable[[Epoch], None]":
+    """A callback that logs each epoch, and shows the share of them on Prefect's page."""
+    n_epochs = recipe.low_rank.n_epochs if recipe.epochs is None else recipe.epochs
+    show = progress_bar(recipe.name.replace("_", "-"))
+
+    def log(epoch: "Epoch") -> None:
+        parts = [f"epoch {epoch.epoch}"]
+        if epoch.loss is not None:
+            parts.append(f"loss {epoch.loss:.4f}")
+        if epoch.ndcg is not None:
+            parts.append(f"validation nDCG {epoch.ndcg:.4f}")
+        if epoch.users_per_second is not None:
+            parts.append(f"{epoch.users_per_second:,.0f} users/s")
+        get_run_logger().info(", ".join(parts))
+        show(epoch.epoch / n_epochs)
+
+    return log
 
 
 def _log_share() -> Callable[[str, float], None]:

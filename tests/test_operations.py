@@ -70,8 +70,10 @@ class Place:
         self.processes = [self.start("server", "server", "start", "--host", "127.0.0.1", "--port", str(port))]
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen:
-        log = (self.folder / f"{name}.log").open("a")
-        return subprocess.Popen([BIN / "prefect", *arguments], cwd=ROOT, env=self.environment, stdout=log, stderr=log)
+        with (self.folder / f"{name}.log").open("a") as log:
+            return subprocess.Popen(
+                [BIN / "prefect", *arguments], cwd=ROOT, env=self.environment, stdout=log, stderr=log
+            )
 
     def start_worker(self) -> subprocess.Popen:
         self.processes.append(self.start("worker", "worker", "start", "--pool", "elsa"))
@@ -189,7 +191,7 @@ def test_a_night_runs_is_seen_and_a_second_one_at_once_is_cancelled(place: Place
         assert client.read_flow_run(first).name == run_id
         body = {"artifacts": {"flow_run_id": {"any_": [str(first)]}}}
         artifacts = {one["key"]: one for one in client.request("POST", "/artifacts/filter", json=body).json()}
-    assert {"verdict", "metrics", "report"} <= set(artifacts)
+    assert {"verdict", "metrics", "report", "evaluation-model", "model"} <= set(artifacts)
     assert f"Published**: run {run_id}" in artifacts["verdict"]["data"]
     assert (place.warehouse / "runs" / run_id / "report.html").exists()
     with duckdb.connect(str(place.warehouse / "current.duckdb"), read_only=True) as connection:
