@@ -118,9 +118,9 @@ class Place:
         runs = list_runs(self.warehouse)
         return bool(runs) and runs[-1]["status"] == "running" and "matrix" in runs[-1]["stages"]
 
-    def kill_night(self) -> None:
+    def training_pid(self) -> int:
         until(self.is_training, 120, "a night trains")
-        os.kill(json.loads((self.warehouse / "lock").read_text())["pid"], signal.SIGKILL)
+        return json.loads((self.warehouse / "lock").read_text())["pid"]
 
     def alert_of(self, state: str, seconds: float = 60) -> dict:
         return until(lambda: next((one for one in self.alerts if f" {state}: " in one["subject"]), None), seconds,
@@ -220,7 +220,7 @@ def test_a_night_that_fails_is_announced_with_its_reason_in_the_first_line(place
 
 def test_a_killed_night_is_crashed_at_once_and_the_next_one_succeeds(place: Place) -> None:
     night = place.run(policy_configs=LONG)
-    place.kill_night()
+    os.kill(place.training_pid(), signal.SIGKILL)
     assert place.ends(night, 60).is_crashed()
     assert place.alert_of("Crashed")["body"].strip()
     until(lambda: list_runs(place.warehouse)[-1]["status"] == "crashed", 30, "the end is in the history")
@@ -231,12 +231,12 @@ def test_a_killed_night_is_crashed_at_once_and_the_next_one_succeeds(place: Plac
 def test_a_night_that_lost_its_worker_too_is_found_by_its_heartbeat(place: Place) -> None:
     n_alerts = len(place.alerts)
     night = place.run(policy_configs=LONG)
-    until(place.is_training, 120, "a night trains")
+    pid, worker = place.training_pid(), place.processes[-1]
     time.sleep(35)  # a heartbeat
-    worker = place.processes[-1]
     worker.kill()
     worker.wait()
-    place.kill_night()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
     assert place.ends(night, 240).is_crashed()
     until(lambda: len(place.alerts) > n_alerts, 60, "it is announced")
     assert "its heartbeat stopped" in place.alerts[-1]["body"]
