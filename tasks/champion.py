@@ -6,6 +6,8 @@ from tasks.errors import InputError
 from tasks.warehouse import Run, current_run_id, digest_of_file, read_manifest
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from elsa_core import Ease, Model
 
 STAGES = {"evaluation_model": "train", "model": "refit"}
@@ -37,14 +39,23 @@ def comparable_champion(run: Run) -> tuple[str | None, str]:
 
 def load_champion(run: Run, run_id: str, name: str) -> "Model | Ease":
     """Its model of that name over tonight's items: gone items are dropped, and new ones have rows of zeros."""
+    positions, n_items = _positions(run, run_id)
+    return _load(run, run_id, name).reindex(positions, n_items)
+
+
+def has_lost_items(run: Run, run_id: str) -> bool:
+    """Whether some of its items are gone tonight, so that `load_champion` gives less than it published."""
+    return bool((_positions(run, run_id)[0] < 0).any())
+
+
+def _positions(run: Run, run_id: str) -> "tuple[np.ndarray, int]":
+    """Where each of its items is tonight, -1 if it is gone, and how many there are tonight."""
     import polars as pl
 
-    folder = run.warehouse / "runs" / run_id
     tonight = pl.read_parquet(run.folder / "items.parquet").select("item_id", "item_idx")
-    theirs = pl.read_parquet(folder / "items.parquet").select("item_id")
+    theirs = pl.read_parquet(run.warehouse / "runs" / run_id / "items.parquet").select("item_id")
     positions = theirs.join(tonight, on="item_id", how="left", maintain_order="left")["item_idx"]
-    champion = _load(run, run_id, name)
-    return champion.reindex(positions.cast(pl.Int64).fill_null(-1).to_numpy(), len(tonight))
+    return positions.cast(pl.Int64).fill_null(-1).to_numpy(), len(tonight)
 
 
 def _load(run: Run, run_id: str, name: str) -> "Model | Ease":
