@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from tasks.config import event_weights
 from tasks.errors import InputError
 from tasks.warehouse import Run, current_run_id, digest_of_file, read_manifest
 
@@ -30,11 +31,18 @@ def comparable_champion(run: Run) -> tuple[str | None, str]:
     """The same, if it also learned from what counts tonight; metrics at any k are made anew, so k does not matter."""
     run_id, reason = find_champion(run)
     if run_id is not None:
-        theirs = read_manifest(run.warehouse / "runs" / run_id)["config"]["interactions"]
-        ours = run.config.interactions.model_dump()
+        config = read_manifest(run.warehouse / "runs" / run_id)["config"]
+        theirs = config["interactions"] | {"event_values": _event_weights(config)}
+        ours = run.config.interactions.model_dump() | {"event_values": run.config.event_weights}
         if changed := [name for name in ours if theirs.get(name) != ours[name]]:
             return None, f"other events counted for the published run {run_id}: interactions.{changed[0]} has changed"
     return run_id, reason
+
+
+def _event_weights(config: dict) -> dict[str, float]:
+    """`Config.event_weights` of a manifest's configuration, which may be an earlier version's."""
+    policy = next(filter(None, config["policy_configs"].values()), {})
+    return event_weights(config["interactions"].get("event_values") or policy.get("event_values"))
 
 
 def load_champion(run: Run, run_id: str, name: str) -> "Model | Ease":
