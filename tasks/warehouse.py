@@ -124,8 +124,8 @@ def explained(config: Config, warehouse: Path) -> Iterator[None]:
         if said is None:
             raise
         now = current_run_id(warehouse)
-        readers = "readers keep the tables they had" if now == before else f"readers get the tables of run {now} already"
-        raise InputError(f"the warehouse cannot be written to: {said}; {readers}") from error
+        got = "keep the tables they had" if now == before else f"get the tables of run {now} already"
+        raise InputError(f"the warehouse cannot be written to: {said}; readers {got}") from error
 
 
 def flipping(warehouse: Path) -> AbstractContextManager[None]:

@@ -129,7 +129,7 @@ def test_a_model_that_lost_items_is_not_what_the_next_night_goes_on_with(world: 
     assert tables(known) == [(N_ITEMS,)]
 
 
-def test_a_night_after_a_refresh_of_nothing_new_changes_nothing(world: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_night_after_an_idle_refresh_changes_nothing(world: Path, caplog: pytest.LogCaptureFixture) -> None:
     nightly(config(**settings()))
     before = published_digest()
     refresh(config(**settings()))
