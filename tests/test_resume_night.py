@@ -66,7 +66,7 @@ def test_finished_stages_are_not_done_again(world: Path, died: str, caplog: pyte
     ("changes", "again"),
     [
         ({"gate": {"minimums": {"ndcg@10": 0.01}}}, {"evaluate"}),
-        ({"recommendations": {"k": 5, "neighbors": 5}}, set()),
+        ({"recommendations": {"k": 5, "neighbors": 5}}, {"evaluate"}),
         ({"holdout": {"test_share": 0.3, "validation_share": 0.2}}, {"matrix", "train", "evaluate", "refit"}),
         ({"validation": {"expectations": []}}, {"validate"}),
         ({"interactions": {"min_value": 5.0, "min_user_interactions": 2}}, {"interactions"}),
@@ -88,6 +88,14 @@ def test_new_events_are_noticed(world: Path, died: str, caplog: pytest.LogCaptur
     caplog.clear()
     assert nightly(config(), resume=died).run_id == died
     assert done_again(caplog) == set(ONCE)
+
+
+def test_new_metadata_are_noticed_where_they_matter(world: Path, died: str, caplog: pytest.LogCaptureFixture) -> None:
+    movies = pl.read_parquet("data/movies.parquet")
+    movies.with_columns(genre=pl.lit("comedy")).write_parquet("data/movies.parquet")
+    caplog.clear()
+    assert nightly(config(), resume=died).status == "published"
+    assert done_again(caplog) == {"evaluate"}
 
 
 @pytest.mark.parametrize(
@@ -193,7 +201,7 @@ def test_a_terminated_night_says_so(world: Path) -> None:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
     (run,) = list_runs(world / "warehouse")
-    assert run["status"] == "failed"
+    assert run["status"] == "crashed" and run["reasons"]
     assert not Path("warehouse/lock").read_text()
 
 
