@@ -14,6 +14,7 @@ from flows.data import ingest_alone
 from flows.nightly import nightly
 from tasks.config import Config
 from tasks.errors import InputError
+from tasks.history import publish_again
 from tasks.published import digest_of_tables
 from tasks.warehouse import current_run_id, list_runs, open_run, read_manifest
 from tests.conftest import community_events, config, snapshot
@@ -251,6 +252,8 @@ def test_a_read_only_folder_is_one_clear_error(world: Path) -> None:
     try:
         with pytest.raises(InputError, match=r"the warehouse cannot be written to: .*Read-only file system"):
             nightly(config())
+        with pytest.raises(InputError, match=r"cannot be written to: .*Read-only file system.*readers keep"):
+            publish_again(config(), first.run_id)
         assert read_manifest(warehouse / "runs" / first.run_id)["status"] == "published"
         assert digest_of_tables(config(), warehouse / "current.duckdb")
     finally:
