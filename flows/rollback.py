@@ -8,7 +8,7 @@ from tasks.history import roll_back
 
 @flow(name="rollback")
 def rollback(config: Config, run_id: str | None = None, reason: str | None = None) -> str:
-    """Leads readers back to a run, or to the newest published one before the current, and returns which."""
+    """Leads readers back to a run, or to what they had before the current one, and returns which."""
     to, left = roll_back(config, run_id, reason)
     get_run_logger().info("readers were led from run %s to %s", left, to)
     return to

@@ -1,4 +1,4 @@
--- grain: one row per user whose list stays: of personal items only, and made from the very history that they have now
+-- grain: one row per user whose list stays: full, of personal items only, and made from the very history that they have now
 create or replace temp table reused as
 with history as (
     select i.user_id, i.item_id, i.weight
@@ -22,4 +22,4 @@ select l.user_id
 from listed as l
 anti join changed as c on l.user_id = c.user_id
 group by l.user_id
-having bool_and(l.source = 'personal');
+having count(*) = $n_listed and bool_and(l.source = 'personal');

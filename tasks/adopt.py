@@ -2,7 +2,7 @@
 
 from prefect import get_run_logger, task
 
-from tasks.champion import STAGES, load_champion
+from tasks.champion import STAGES, has_lost_items, load_champion
 from tasks.errors import InputError
 from tasks.stages import Matrix, Trained
 from tasks.warehouse import Run, current_run_id, digest_of_file, read_manifest
@@ -26,11 +26,13 @@ def adopt(run: Run, matrix: Matrix) -> Trained:
             f"{changed[0]} has changed since run {current}, whose model cannot be refreshed so; run: elsa nightly"
         )
     get_run_logger().info("the models of run %s are taken over", current)
+    shortened = {"inputs": ""} if has_lost_items(run, current) else {}  # the next night trains them anew
     for name, stage in STAGES.items():
         model = load_champion(run, current, name)
         model.save(run.folder / name)
         digest = digest_of_file(run.folder / name / "model.safetensors")
         theirs = manifest["stages"][stage]
-        adopted = Trained(**theirs | {"started_from": current, "n_items": matrix.n_items, "digest": digest})
+        own = {"started_from": current, "n_items": matrix.n_items, "digest": digest}
+        adopted = Trained(**theirs | own | shortened)
         run.record(stage, adopted)
     return adopted

@@ -319,7 +319,7 @@ class Gate(Section):
 
 
 class Publication(Section):
-    keep: int = key(7, "How many published runs keep their tables and models, so that one can roll back to them. The current one always does.", unit="runs", ge=1)
+    keep: int = key(7, "How many published nights keep their tables and models, so that one can roll back to them; refreshes do not count. The current run always does.", unit="nights", ge=1)
     grace_hours: float = key(24.0, "Tables stay for so long after readers were led to others, and a run's matrices and models after it ended.", unit="hours", ge=0)
 
 

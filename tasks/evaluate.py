@@ -7,7 +7,7 @@ from prefect import get_run_logger, task
 
 from tasks.champion import comparable_champion, load_champion
 from tasks.lists import capped_model
-from tasks.resume import CHAMPION, resumable
+from tasks.resume import CHAMPION, METADATA, resumable
 from tasks.segments import find_segments
 from tasks.stages import COMMON_ITEMS, Evaluation, Trained
 from tasks.warehouse import Run
@@ -31,7 +31,17 @@ class TestUsers:
 @resumable(
     "evaluate",
     Evaluation,
-    reads=("policy_configs", "evaluation", "gate", "interactions", "holdout", "recommendations", "seed", CHAMPION),
+    reads=(
+        "policy_configs",
+        "evaluation",
+        "gate",
+        "interactions",
+        "holdout",
+        "recommendations",
+        "seed",
+        CHAMPION,
+        METADATA,
+    ),
 )
 def evaluate(run: Run, trained: Trained) -> Evaluation:
     """Writes every metric's mean and interval, and its value for each test user, for each model."""

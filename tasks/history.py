@@ -3,24 +3,27 @@
 import json
 import os
 import shutil
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tasks.config import Config
 from tasks.errors import InputError
-from tasks.lock import locked, me
+from tasks.lock import me
 from tasks.warehouse import (
     Run,
     connect,
     current_run_id,
+    explained,
     first_row,
+    flipping,
+    openable,
     publications,
     read_manifest,
     refuse_plain_file,
+    sql,
 )
 
-SECONDS_FOR_A_FLIP = 60.0  # whoever flips or prunes holds the lock for moments
+NOTHING_YET = "has no published tables yet; make some with: elsa nightly --config FILE"
 KEPT_FOREVER = {"manifest.json", "metrics.parquet", "gate_checks.parquet", "validation.parquet", "drift.parquet",
                 "report.html", "log.jsonl"}  # fmt: skip
 
@@ -28,7 +31,7 @@ KEPT_FOREVER = {"manifest.json", "metrics.parquet", "gate_checks.parquet", "vali
 def publish_first(run: Run) -> None:
     """Leads readers to tonight's run. Raises InputError if they were led elsewhere since the run began."""
     replaces = read_manifest(run.folder)["replaces"]
-    with _flipping(run.warehouse):
+    with flipping(run.warehouse):
         current = current_run_id(run.warehouse)
         if current != replaces:
             raise InputError(
@@ -44,16 +47,30 @@ def publish_again(config: Config, run_id: str, reason: str | None = None) -> str
 
 
 def roll_back(config: Config, run_id: str | None = None, reason: str | None = None) -> tuple[str, str]:
-    """Leads readers back to a run, or to the newest published one before the current; returns (to, from)."""
+    """Leads readers back to a run, or to what they had before the current one; returns (to, from)."""
     warehouse = Path(config.warehouse).absolute()
-    current = current_run_id(warehouse)
-    if run_id is None:
-        once = {entry["run_id"] for entry in publications(warehouse)}
-        earlier = [name for name in _there(warehouse) if name in once and current is not None and name < current]
-        if not earlier:
-            raise InputError(f"no run before {current} has its tables still: there is nothing to roll back to")
-        run_id = earlier[-1]
+    run_id = run_id or _before(config, warehouse)
     return run_id, _go_to(config, run_id, "rollback", reason)
+
+
+def _before(config: Config, warehouse: Path) -> str:
+    """What readers had before the current run, if it still has tables, or else before that, and so on.
+
+    What they were led away from by a rollback is not gone back to.
+    """
+    way: list[str] = []
+    for entry in publications(warehouse):
+        run_id = entry["run_id"]
+        if run_id in way and entry["action"] != "publish again":
+            way = way[: way.index(run_id)]
+        way.append(run_id)
+    if not way:
+        raise InputError(f"{config.warehouse} {NOTHING_YET}")
+    current, there = current_run_id(warehouse), _there(warehouse)
+    earlier = [run_id for run_id in way if run_id in there and run_id != current]
+    if not earlier:
+        raise InputError(f"no run before {current} has its tables still: there is nothing to roll back to")
+    return earlier[-1]
 
 
 def prune(run: Run) -> list[str]:
@@ -63,7 +80,7 @@ def prune(run: Run) -> list[str]:
     ended, less than `grace_hours` ago; of every run its manifest, metrics and verdicts.
     """
     rules, warehouse = run.config.publication, run.warehouse
-    with _flipping(warehouse):
+    with flipping(warehouse):
         history = publications(warehouse)
         nights = [entry["run_id"] for entry in reversed(history) if _is_night(warehouse, entry["run_id"])]
         last = list(dict.fromkeys(nights))[: rules.keep]
@@ -108,10 +125,8 @@ def _there(warehouse: Path) -> list[str]:
 def _go_to(config: Config, run_id: str, action: str, reason: str | None) -> str:
     warehouse = Path(config.warehouse).absolute()
     if not warehouse.exists():
-        raise InputError(
-            f"{config.warehouse} has no published tables yet; make some with: elsa nightly --config FILE"
-        )
-    with _flipping(warehouse):
+        raise InputError(f"{config.warehouse} {NOTHING_YET}")
+    with explained(config, warehouse), flipping(warehouse):
         there = _there(warehouse)
         if run_id not in there:
             raise InputError(
@@ -126,16 +141,14 @@ def _go_to(config: Config, run_id: str, action: str, reason: str | None) -> str:
 
 
 def _require_whole(config: Config, path: Path, run_id: str) -> None:
-    """Raises InputError unless the file opens and is that run's."""
+    """Raises InputError unless the file opens and is that run's, and the tables beside it can be read."""
     with connect(path, config, read_only=True) as connection:
         found = first_row(connection, "select run_id from run_info")[0]
-    if found != run_id:
-        raise InputError(f"{path} holds the tables of run {found}, not of {run_id}; it was replaced by hand")
-
-
-def _flipping(warehouse: Path) -> AbstractContextManager[None]:
-    """A lock of its own, held for moments: a person can roll back while a night is under way."""
-    return locked(warehouse / "publication.lock", SECONDS_FOR_A_FLIP)
+        if found != run_id:
+            raise InputError(f"{path} holds the tables of run {found}, not of {run_id}; it was replaced by hand")
+        for (view,) in connection.execute(sql("views_of_files")).fetchall():
+            with openable(f"{path}: its table {view}"):
+                connection.execute(f"from {view} limit 1").fetchall()
 
 
 def _flip(warehouse: Path, run_id: str, action: str, reason: str | None) -> None:

@@ -19,8 +19,12 @@ SECONDS_FOR_A_GLANCE = 1.0  # whoever only looks at the lock holds it for a mome
 
 
 def me() -> str:
-    """Who this process is, for records: user@host."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    """Who this process is, for records: user@host, by number where the system has no name for the user."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # from Python 3.13 on the latter
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def materialize(
         with connect(":memory:", run.config) as connection:
             connection.execute(f"attach '{path}' as output (storage_version 'v1.5.0')")
             attach_events(connection, run)
-            users = attach_earlier(connection, run, trained, source, at)
+            users = attach_earlier(connection, run, trained, source, run.config.recommendations.k + _n_spare(run), at)
             _write_model_tables(connection, run, source if users is None else replace(source, users=users))
             _write_record_tables(connection, run, events, interactions, matrix, rules, trained, source, at)
             _write_macros(connection, run)
@@ -69,7 +69,7 @@ def _write_model_tables(connection: "DuckDBPyConnection", run: Run, source: list
     """Streams what the model computes, block by block, into its tables; what is reused comes from `earlier`."""
     rules = run.config.recommendations
     n_users, n_items = source.X.shape
-    n_spare = rules.spare if run.config.source.items and run.config.source.items.available_until else 0
+    n_spare = _n_spare(run)
     n_listed = rules.k + n_spare
     _write_lists(connection, run, source, n_users * n_listed, bool(n_spare))
     vectors = lists.user_vectors(source)
@@ -88,6 +88,12 @@ def _write_model_tables(connection: "DuckDBPyConnection", run: Run, source: list
         else:
             row_bytes = _register(connection, view, batches)
         _write(connection, run, table, {}, n_rows * row_bytes)
+
+
+def _n_spare(run: Run) -> int:
+    """Items kept behind each list, where listed ones can become unavailable."""
+    items = run.config.source.items
+    return run.config.recommendations.spare if items and items.available_until else 0
 
 
 def _write_lists(

@@ -26,15 +26,21 @@ def write_report(run: Run) -> Path:
 
 
 def find_report(config: Config, run_id: str | None) -> Path:
-    """A run's report, by default the newest's; made now if there is none. Raises InputError for an unknown run."""
-    runs = [manifest["run_id"] for manifest in list_runs(Path(config.warehouse).absolute())]
+    """A run's report, by default the newest's; made now if there is none of how the run stands or ended.
+
+    Raises InputError for an unknown run.
+    """
+    runs = {manifest["run_id"]: manifest["status"] for manifest in list_runs(Path(config.warehouse).absolute())}
     if not runs:
         raise InputError(f"{config.warehouse} has no runs yet; start one with: elsa nightly --config FILE")
     if run_id not in (None, *runs):
         raise InputError(f"there is no run {run_id}; elsa runs lists them")
-    run = Run(config, run_id or runs[-1])
-    path = run.folder / "report.html"
-    return path if path.exists() else _write(run, collect_facts(run))
+    run = Run(config, run_id or max(runs))
+    path, manifest = run.folder / "report.html", run.folder / "manifest.json"
+    is_final = path.exists() and runs[run.run_id] not in ("running", "died")
+    if is_final and path.stat().st_mtime_ns > manifest.stat().st_mtime_ns:
+        return path
+    return _write(run, collect_facts(run))
 
 
 def _write(run: Run, facts: dict[str, Any]) -> Path:

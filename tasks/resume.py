@@ -15,6 +15,7 @@ from tasks.warehouse import Run, current_run_id, digest_of_file, read_manifest, 
 
 OF_THE_RUN = ("manifest", "log", "report")
 CHAMPION = "champion"  # in `reads`: the stage looks at the published run
+METADATA = "metadata"  # in `reads`: it looks at the item metadata, or at what the rules make of it
 
 
 def resumable(stage: str, kind: type, reads: tuple[str, ...]) -> Callable:
@@ -52,8 +53,9 @@ def _inputs(run: Run, stage: str, reads: tuple[str, ...], arguments: tuple) -> s
     earlier = names[: names.index(stage)] if stage in names else names
     facts = [
         version("elsa-nightly"),
-        {name: config[name] for name in reads if name != CHAMPION},
+        {name: config[name] for name in reads if name not in (CHAMPION, METADATA)},
         current_run_id(run.warehouse) if CHAMPION in reads else None,
+        manifest["stages"]["rules"]["metadata_digest"] if METADATA in reads else None,
         [asdict(argument) if is_dataclass(argument) else argument for argument in arguments],
         [(name, manifest["stages"][name].get("digest") or manifest["files"].get(name)) for name in earlier],
     ]

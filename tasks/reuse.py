@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 def attach_earlier(
-    connection: "DuckDBPyConnection", run: Run, trained: Trained, source: Lists, at: datetime
+    connection: "DuckDBPyConnection", run: Run, trained: Trained, source: Lists, n_listed: int, at: datetime
 ) -> "np.ndarray | None":
     """Makes the published tables readable as `earlier`, and the users whose rows in them stay as `reused`.
 
+    A list stays only where it has all of its `n_listed` items, spares included: a new item lengthens shorter ones.
     Returns which other users there are, as rows of the matrices; None where nothing can be reused: another model,
     other rules, or other items that may be recommended.
     """
@@ -35,7 +36,7 @@ def attach_earlier(
     if first_row(connection, sql("changed_candidates"), rules)[0]:
         return None
     files = {name: str(run.folder / f"{name}.parquet") for name in ("interactions", "items")}
-    connection.execute(sql("reused_users"), files)
+    connection.execute(sql("reused_users"), files | {"n_listed": n_listed})
     others = "select user_idx from read_parquet($users) anti join reused using (user_id) order by user_idx"
     users = connection.execute(others, {"users": str(run.folder / "users.parquet")}).fetchnumpy()["user_idx"]
     get_run_logger().info(f"{len(users):,} of {len(source.user_ids):,} users have something new")

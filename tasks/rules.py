@@ -6,7 +6,7 @@ from prefect import get_run_logger, task
 
 from tasks.errors import InputError
 from tasks.stages import RULES, Rules
-from tasks.warehouse import Run, attach_events, connect, first_row, sql
+from tasks.warehouse import Run, attach_events, connect, digest_of_file, first_row, sql
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -42,7 +42,8 @@ def apply_rules(run: Run) -> Rules:
         n_items, n_barred = first_row(
             connection, "select count(*), count(*) filter (where is_hidden or not is_allowed) from rules"
         )
-    handle = Rules(path.name, n_items, n_barred)
+        digest = f"{digest_of_file(path)} {first_row(connection, sql('metadata_digest'))[0]}"
+    handle = Rules(path.name, n_items, n_barred, digest)
     if n_barred:
         get_run_logger().info(f"{n_barred:,} of {n_items:,} items are hidden, or kept back by a filter")
     run.record("rules", handle)

@@ -86,11 +86,15 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Rules:
-    """rules.parquet: what the metadata and the filters say of each item that has metadata."""
+    """rules.parquet: what the metadata and the filters say of each item that has metadata.
+
+    metadata_digest  of it and of the metadata; training knows of neither
+    """
 
     path: str
     n_items: int
     n_barred: int
+    metadata_digest: str
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FULL_DISK = ("No space left", "quota exceeded")
 NO_ENTRY = ("Read-only file system", "Permission denied", "Input/output error")
+SECONDS_FOR_A_FLIP = 60.0  # whoever flips or prunes holds the lock for moments
 ODD_IN_PATHS = "'\"$?#%;"  # DuckDB or SQLAlchemy would read more into them
 
 
@@ -67,7 +68,7 @@ def open_run(config: Config, resume: str | None = None) -> Iterator[Run]:
     Raises WarehouseBusy if another run has the lock, InputError if the disk is full or may not be written to.
     """
     warehouse = _folder(config)
-    with _explained(config, warehouse), locked(warehouse / "lock", config.lock_wait_seconds):
+    with explained(config, warehouse), locked(warehouse / "lock", config.lock_wait_seconds):
         _tidy(warehouse)
         run = Run(config, _new_run_folder(warehouse) if resume is None else resume)
         manifest = {"run_id": run.run_id, "stages": {}, "measured": {}, "inputs": {}, "files": {}}
@@ -105,8 +106,9 @@ def _folder(config: Config) -> Path:
 
 
 @contextmanager
-def _explained(config: Config, warehouse: Path) -> Iterator[None]:
+def explained(config: Config, warehouse: Path) -> Iterator[None]:
     """Raises InputError where time is up, the disk is full, or the warehouse read-only, whichever library met it."""
+    before = current_run_id(warehouse)
     try:
         yield
     except (InputError, KeyboardInterrupt):
@@ -121,18 +123,30 @@ def _explained(config: Config, warehouse: Path) -> Iterator[None]:
         said = next((line for line in str(error).splitlines() if any(sign in line for sign in signs)), None)
         if said is None:
             raise
-        raise InputError(f"the warehouse cannot be written to: {said}; readers keep the tables they had") from error
+        now = current_run_id(warehouse)
+        got = "keep the tables they had" if now == before else f"get the tables of run {now} already"
+        raise InputError(f"the warehouse cannot be written to: {said}; readers {got}") from error
+
+
+def flipping(warehouse: Path) -> AbstractContextManager[None]:
+    """A lock of its own, held for moments: a person can roll back while a night is under way."""
+    return locked(warehouse / "publication.lock", SECONDS_FOR_A_FLIP)
 
 
 def _resumable(warehouse: Path, run_id: str) -> dict:
-    """The manifest of a run that can go on. Raises InputError if there is none, or it is published already."""
+    """The manifest of a run that can go on, whose tables, if it made any that readers never got, are removed.
+
+    Raises InputError if there is none, or it is or was published.
+    """
     folder = warehouse / "runs" / run_id
     if not (folder / "manifest.json").exists():
         raise InputError(f"there is no run {run_id} to resume; elsa runs lists them")
-    manifest = read_manifest(folder)
-    if current_run_id(warehouse) == run_id or manifest["status"] == "published":
-        raise InputError(f"run {run_id} is published already; to publish it again: elsa publish {run_id}")
-    return {"measured": {}, "inputs": {}, "files": {}} | manifest
+    with flipping(warehouse):
+        if run_id in {entry["run_id"] for entry in publications(warehouse)}:
+            raise InputError(f"run {run_id} is published already; to publish it again: elsa publish {run_id}")
+        (warehouse / "published" / f"{run_id}.duckdb").unlink(missing_ok=True)
+        shutil.rmtree(warehouse / "published" / run_id, ignore_errors=True)
+    return {"measured": {}, "inputs": {}, "files": {}} | read_manifest(folder)
 
 
 def end_run(run: Run, status: str, reasons: tuple[str, ...] = ()) -> None:

@@ -64,7 +64,7 @@ def write_published(
         Events(X.nnz, X.nnz, 0, 0, {}, 1, 1, ""),
         Interactions("interactions.parquet", *X.shape, X.nnz, 0, ""),
         Matrix(*X.shape, X.nnz, X.shape[0], 0, 0, ""),
-        Rules("rules.parquet", len(rules), 0),
+        Rules("rules.parquet", len(rules), 0, ""),
         Trained("model", run.run_id, None, 0, X.shape[1], 1, scale, None, None, "", "digest"),
     )
     final = folder / "current.duckdb"

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -39,6 +40,19 @@ VERSION = """
 """
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A task's function, called as the flow calls the task."""
+
+    function: Callable
+
+    def with_options(self, **_: float) -> "Stage":
+        return self
+
+    def __call__(self, *arguments, return_state: bool = False) -> object:
+        return self.function(*arguments)
+
+
 def night(folder: Path, kill_at: int | None = None, resume: str | None = None) -> None:
     """A whole night, its stages called without Prefect's engine; dies before the kill_at-th lasting step."""
     import torch
@@ -49,7 +63,7 @@ def night(folder: Path, kill_at: int | None = None, resume: str | None = None) -
 
     os.chdir(folder)
     torch.set_num_threads(1)
-    stages = {name: task.fn for name, task in vars(module).items() if isinstance(task, Task)}
+    stages = {name: Stage(task.fn) for name, task in vars(module).items() if isinstance(task, Task)}
     vars(module).update(stages)
     steps: list[str] = []
     for name in LASTING:

@@ -13,6 +13,8 @@ from scipy import sparse
 import elsa_core
 from elsa_core import evaluate, simultaneous_changes
 from flows.nightly import nightly
+from tasks.champion import comparable_champion
+from tasks.config import Config
 from tasks.errors import InputError
 from tasks.gate import Comparison, compare
 from tasks.segments import history_bands, popularity_bands
@@ -228,6 +230,27 @@ def test_what_becomes_of_the_comparison_when_the_configuration_changes(
     ((value, verdict),) = tables(CHECKS.format("value, verdict", "name like 'no loss%' and segment = 'all'"))
     assert (value is not None) == compared
     assert compared or "other events counted" in verdict or "held out other users" in verdict
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_other_weights_of_event_types_are_another_task_wherever_they_are_configured(world: Path) -> None:
+    kinds = community_events().with_columns(kind=pl.lit("buy"))
+    kinds.write_parquet("data/ratings.parquet")
+    columns = {"user_id": "user", "item_id": "movie", "timestamp": "at", "event_type": "kind"}
+    policy = {"factors": 8, "n_epochs": 1, "batch_size": 64}
+
+    def weighted(of_policy: dict | list | None, of_interactions: dict | None = None) -> Config:
+        return config(
+            source={"columns": columns},
+            interactions={"min_value": None, "event_values": of_interactions},
+            policy_configs={"embedding_policy": policy | {"event_values": of_policy}},
+            gate={"min_lift_over_popularity": -1.0},
+        )
+
+    night = nightly(weighted(["buy"]))
+    assert comparable_champion(Run(weighted(None, {"buy": 1.0}), "tonight")) == (night.run_id, "")
+    found, reason = comparable_champion(Run(weighted({"buy": 1.0, "view": 0.5}), "tonight"))
+    assert found is None and reason.endswith("interactions.event_values has changed")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """Publishing, going back, what is kept, and who may write: promises to readers and to the next night."""
 
+import errno
 import getpass
 import json
 import multiprocessing
 import os
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,22 +16,29 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
+import yaml
 
 from flows.nightly import nightly
 from tasks.errors import InputError, WarehouseBusy
 from tasks.history import publish_again, roll_back
+from tasks.lock import me
 from tasks.publish import publish
-from tasks.stages import Tables
+from tasks.stages import Tables, Verdict
 from tasks.warehouse import current_run_id, end_run, list_runs, open_run, publications, read_manifest
-from tests.conftest import community_events, config, snapshot, write_world
+from tests.conftest import community_events, config, settings, snapshot, write_world
 from tests.test_crash import VERSION, WORKERS, readers
 
 ME = f"{getpass.getuser()}@{socket.gethostname()}"
 
 
-def publish_a_copy(template: Path, n: int, **changes: dict) -> tuple[str, tuple]:
-    """Publishes a copy of a published file as a run of its own, told apart by its scores; what readers shall see."""
-    with open_run(config(**changes)) as run:
+def publish_a_copy(
+    template: Path, n: int, resume: str | None = None, is_night: bool = True, **changes: dict
+) -> tuple[str, tuple]:
+    """Publishes a copy of a published file as a run of its own, told apart by its scores; what readers shall see.
+
+    Its popular items lie beside it as a Parquet file. It is a night or a refresh.
+    """
+    with open_run(config(**changes), resume) as run:
         path = run.warehouse / "published" / f"{run.run_id}.duckdb.unfinished"
         shutil.copyfile(template, path)
         path.chmod(0o644)
@@ -36,11 +46,18 @@ def publish_a_copy(template: Path, n: int, **changes: dict) -> tuple[str, tuple]
             for table in ("run_info", "run_metrics", "validation_results"):
                 connection.execute(f"update {table} set run_id = ?", [run.run_id])
             connection.execute("update user_topk set score = score + ?", [n])
+            beside = path.parent / run.run_id / "popular_items.parquet"
+            beside.parent.mkdir()
+            connection.execute(f"copy popular_items to '{beside}' (format parquet)")
+            connection.execute("drop table popular_items")
+            connection.execute(f"create view popular_items as from read_parquet('{beside}')")
             seen = connection.execute(VERSION).fetchall()[0]
         for name in ("evaluation_model", "model"):
             (run.folder / name).mkdir()
         (run.folder / "train.npz").touch()
         (run.folder / "metrics.parquet").touch()
+        if is_night:
+            run.record("gate", Verdict("", True, "", 0.0, (), ()))
         publish.fn(run, Tables(path.name, 0, 0, 0))
         end_run(run, "published")
     return run.run_id, tuple(seen)
@@ -114,6 +131,96 @@ def test_the_way_back_and_its_record(world: Path, template: Path) -> None:
     assert {run["status"] for run in list_runs(warehouse)} == {"published"}
 
 
+def test_the_way_back_leads_to_what_readers_had_before_whenever_it_was_begun(world: Path, template: Path) -> None:
+    with open_run(config()) as rejected:
+        end_run(rejected, "rejected")
+    second = publish_a_copy(template, 1)[0]
+    assert publish_a_copy(template, 2, resume=rejected.run_id)[0] == rejected.run_id < second
+    assert roll_back(config()) == (second, rejected.run_id)
+    assert publish_again(config(), template.stem) == second
+    assert roll_back(config()) == (second, template.stem), "also from a run that was published again"
+    (world / "warehouse" / "published" / f"{template.stem}.duckdb").unlink()
+    with pytest.raises(InputError, match=f"no run before {second} has its tables still"):
+        roll_back(config())
+
+
+def test_before_a_first_publication_there_is_no_way_back(world: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(InputError, match="has no published tables yet; make some with: elsa nightly"):
+            roll_back(config())
+        Path("warehouse").mkdir(exist_ok=True)
+
+
+def test_a_published_run_is_not_taken_up_again_even_after_a_rollback(world: Path, template: Path) -> None:
+    warehouse = world / "warehouse"
+    second = publish_a_copy(template, 1)[0]
+    manifest = warehouse / "runs" / second / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"status": "published"', '"status": "running"'))  # then killed
+    roll_back(config())
+    before = files_beneath(warehouse / "published")
+    with pytest.raises(InputError, match=f"run {second} is published already; to publish it again"):
+        publish_a_copy(template, 2, resume=second)
+    assert files_beneath(warehouse / "published") == before
+    assert publish_again(config(), second) == template.stem
+
+
+def test_tables_that_readers_never_got_are_made_anew_with_all_that_lies_beside_them(
+    world: Path, template: Path
+) -> None:
+    published = world / "warehouse" / "published"
+    with open_run(config()) as died:
+        shutil.copyfile(template, published / f"{died.run_id}.duckdb")  # between the rename and the flip
+        (published / died.run_id).mkdir()
+        (published / died.run_id / "user_topk.parquet").touch()
+    with pytest.raises(RuntimeError), open_run(config(), resume=died.run_id):
+        raise RuntimeError
+    assert {path.name for path in published.iterdir()} == {template.name}
+
+
+def files_beneath(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_fails_before_or_after_the_flip_says_what_readers_get(
+    world: Path, template: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = publish_a_copy(template, 1)[0]
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "symlink_to", full)
+        with pytest.raises(InputError, match=r"cannot be written to: .*No space left.*readers keep the tables they"):
+            roll_back(config())
+    assert current_run_id(world / "warehouse") == second
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.history.sync", full)
+        with pytest.raises(InputError, match=f"No space left.*readers get the tables of run {template.stem} already"):
+            roll_back(config())
+    assert current_run_id(world / "warehouse") == template.stem
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.publish.prune", full)
+        with pytest.raises(InputError, match=r"No space left.*readers get the tables of run \S+ already"):
+            publish_a_copy(template, 2)
+    assert list_runs(world / "warehouse")[-1]["status"] == "published"
+
+
+def test_the_way_back_is_short(world: Path, template: Path) -> None:
+    publish_a_copy(template, 1)
+    (world / "my.yaml").write_text(yaml.safe_dump(settings()))
+    script = (
+        "import sys; from flows.cli import main; assert main(['rollback', '--config', 'my.yaml']) == 0; "
+        "print([name for name in ('prefect', 'torch', 'polars', 'great_expectations') if name in sys.modules])"
+    )
+    with open_run(config()):  # which has the warehouse
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        command = [sys.executable, "-c", script]
+        found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "[]"
+    assert current_run_id(world / "warehouse") == template.stem
+
+
 def test_a_flip_whose_record_was_lost_is_recorded_afterwards(world: Path, template: Path) -> None:
     warehouse = world / "warehouse"
     lines = (warehouse / "publications.jsonl").read_text()
@@ -135,6 +242,16 @@ def test_a_file_that_is_not_what_its_name_says_is_not_published(world: Path, tem
     (folder / f"{second}.duckdb").write_bytes(b"\0" * 5000)
     with pytest.raises(InputError, match=f"{second}.duckdb cannot be opened"):
         roll_back(config(), second)
+    assert current_run_id(world / "warehouse") == third
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_tables_whose_parquet_files_are_damaged_are_not_published(damage: str, world: Path, template: Path) -> None:
+    second, third = (publish_a_copy(template, n)[0] for n in (1, 2))
+    path = world / "warehouse" / "published" / second / "popular_items.parquet"
+    path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match=rf"{second}.duckdb: its table popular_items cannot be opened"):
+        roll_back(config())
     assert current_run_id(world / "warehouse") == third
 
 
@@ -179,7 +296,24 @@ def test_what_is_kept_and_what_goes(world: Path, template: Path) -> None:
     assert heavy == left
     assert {path.parent.name for path in warehouse.glob("runs/*/manifest.json")} == {*runs, last}
     assert {path.parent.name for path in warehouse.glob("runs/*/metrics.parquet")} == {*runs, last}
+    assert {path.name for path in warehouse.glob("published/*/")} == left - {runs[0]}, "the first has none"
     assert roll_back(config()) == (runs[1], last)
+
+
+def test_refreshes_do_not_count_among_the_runs_that_are_kept(world: Path, template: Path) -> None:
+    soon = {"publication": {"keep": 2, "grace_hours": 0.0}}
+    second = publish_a_copy(template, 1, **soon)[0]
+    *_, last = (publish_a_copy(template, n, is_night=False, **soon)[0] for n in (2, 3, 4))
+    assert {path.stem for path in (world / "warehouse").glob("published/*.duckdb")} == {template.stem, second, last}
+
+
+def test_a_run_begins_by_removing_tables_without_their_file(world: Path, template: Path) -> None:
+    published = world / "warehouse" / "published"
+    second = publish_a_copy(template, 1)[0]
+    (published / "20200101T000000_000000").mkdir()
+    (published / "20200101T000000_000000" / "user_topk.parquet").touch()
+    with open_run(config()):
+        assert {path.name for path in published.glob("*/")} == {second}
 
 
 def age_publications(warehouse: Path, hours: float) -> None:
@@ -279,6 +413,14 @@ def holder(world: Path):
         return process
 
     return start
+
+
+def test_an_owner_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr(getpass, "getuser", nameless)
+    assert me() == f"uid {os.getuid()}@{socket.gethostname()}"
 
 
 def test_a_living_owner_is_named(world: Path, holder) -> None:

@@ -94,6 +94,50 @@ def test_other_rules_make_everything_anew(
     assert refreshed_in_full(monkeypatch, **changes) == partly
 
 
+@pytest.mark.parametrize(
+    "rules", [{"k": 100}, {"k": 10, "max_per_category": 5}], ids=["beyond the catalogue", "cut short by a cap"]
+)
+def test_a_new_item_lengthens_lists_that_were_short(
+    rules: dict, world: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    movies = pl.read_parquet("data/movies.parquet")
+    new = movies.head(1).with_columns(movie=pl.lit(500, pl.Int64), genre=pl.lit("comedy"))
+    pl.concat([movies, new]).write_parquet("data/movies.parquet")
+    items = {"path": "data/movies.parquet", "item_id": "movie", "title": "name", "category": "genre"}
+    changes = {"source": {"events": "data/*ratings.parquet", "items": items}, "recommendations": rules}
+    nightly(config(**settings(**changes)))
+    before = tables("select count(*) from user_topk")[0][0]
+    add(new_events())
+    refresh(config(**settings(**changes)))
+    assert tables("select count(*) from user_topk")[0][0] > before + N_USERS - 10
+    assert tables("select count(distinct user_id) from user_topk where item_id = 500")[0][0] > N_USERS - 10
+    partly = published_digest()
+    assert refreshed_in_full(monkeypatch, **changes) == partly
+
+
+def test_a_model_that_lost_items_is_not_what_the_next_night_goes_on_with(world: Path, tables: Tables) -> None:
+    known = "select count(distinct item_id) from user_topk where source = 'personal'"
+    whole, short = community_events(), community_events().filter(pl.col("movie") < 40)
+    nightly(config(**settings()))
+    assert tables(known) == [(N_ITEMS,)]
+    short.write_parquet("data/ratings.parquet")
+    refresh(config(**settings()))
+    whole.write_parquet("data/ratings.parquet")
+    refresh(config(**settings()))
+    assert tables(known) == [(40,)]
+    assert nightly(config(**settings())).status == "published"
+    assert tables(known) == [(N_ITEMS,)]
+
+
+def test_a_night_after_an_idle_refresh_changes_nothing(world: Path, caplog: pytest.LogCaptureFixture) -> None:
+    nightly(config(**settings()))
+    before = published_digest()
+    refresh(config(**settings()))
+    assert nightly(config(**settings())).status == "published"
+    assert "nothing has changed since run" in caplog.text
+    assert published_digest() == before
+
+
 def test_an_item_that_leaves_the_candidates_makes_everything_anew(world: Path, tables: Tables) -> None:
     items = {"path": "data/movies.parquet", "item_id": "movie", "title": "name", "is_hidden": "gone"}
     movies = pl.read_parquet("data/movies.parquet")

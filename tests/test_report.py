@@ -129,6 +129,19 @@ def test_a_night_that_failed_gets_what_there_is(nights: Nights) -> None:
     shutil.rmtree(run.folder)
 
 
+def test_a_report_is_of_how_the_run_stands(nights: Nights) -> None:
+    with open_run(nights.config) as run:
+        assert "Failed" not in Page(find_report(nights.config, run.run_id)).text
+    died = find_report(nights.config, run.run_id)
+    assert "Died" in Page(died).text, "what was made while it ran is not served for ever"
+    with pytest.raises(RuntimeError), open_run(nights.config, resume=run.run_id):
+        raise RuntimeError("the second end")
+    assert "RuntimeError: the second end" in Page(find_report(nights.config, run.run_id)).text
+    made = died.stat().st_mtime_ns
+    assert find_report(nights.config, run.run_id).stat().st_mtime_ns == made, "what is true is not made anew"
+    shutil.rmtree(run.folder)
+
+
 def test_what_stages_took_is_shown_where_it_was_measured(nights: Nights) -> None:
     assert "Timings" not in Page(nights.folder(REJECTED) / "report.html").text
     path = nights.folder(REJECTED) / "manifest.json"

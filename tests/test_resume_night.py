@@ -14,6 +14,7 @@ from flows.data import ingest_alone
 from flows.nightly import nightly
 from tasks.config import Config
 from tasks.errors import InputError
+from tasks.history import publish_again
 from tasks.published import digest_of_tables
 from tasks.warehouse import current_run_id, list_runs, open_run, read_manifest
 from tests.conftest import community_events, config, snapshot
@@ -88,6 +89,14 @@ def test_new_events_are_noticed(world: Path, died: str, caplog: pytest.LogCaptur
     caplog.clear()
     assert nightly(config(), resume=died).run_id == died
     assert done_again(caplog) == set(ONCE)
+
+
+def test_new_metadata_are_noticed_where_they_matter(world: Path, died: str, caplog: pytest.LogCaptureFixture) -> None:
+    movies = pl.read_parquet("data/movies.parquet")
+    movies.with_columns(genre=pl.lit("comedy")).write_parquet("data/movies.parquet")
+    caplog.clear()
+    assert nightly(config(), resume=died).status == "published"
+    assert done_again(caplog) == {"evaluate"}
 
 
 @pytest.mark.parametrize(
@@ -193,7 +202,7 @@ def test_a_terminated_night_says_so(world: Path) -> None:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
     (run,) = list_runs(world / "warehouse")
-    assert run["status"] == "failed"
+    assert run["status"] == "crashed" and run["reasons"]
     assert not Path("warehouse/lock").read_text()
 
 
@@ -243,6 +252,8 @@ def test_a_read_only_folder_is_one_clear_error(world: Path) -> None:
     try:
         with pytest.raises(InputError, match=r"the warehouse cannot be written to: .*Read-only file system"):
             nightly(config())
+        with pytest.raises(InputError, match=r"cannot be written to: .*Read-only file system.*readers keep"):
+            publish_again(config(), first.run_id)
         assert read_manifest(warehouse / "runs" / first.run_id)["status"] == "published"
         assert digest_of_tables(config(), warehouse / "current.duckdb")
     finally:
