@@ -207,7 +207,7 @@ def _write_record_tables(
 def _write_macros(connection: "DuckDBPyConnection", run: Run) -> None:
     """Views and macros for readers who have nothing but DuckDB, with the types that the tables have.
 
-    What a reader gives a macro is put into its text: the names of its own begin with __, so that none is the reader's.
+    What a reader gives a macro is put into its text; its own names begin with __, so that none is the reader's.
     """
     connection.execute("use output")
     types = connection.execute(

@@ -39,7 +39,7 @@ __scored as (
         __p.item_id,
         __p.rank as popularity,
         __p.score as n_users,
-        if(__c.is_scored and exists (from __known), coalesce(__l.score, 0) + coalesce(__s.score, 0), null) as score
+        case when __c.is_scored and exists (from __known) then coalesce(__l.score, 0) + coalesce(__s.score, 0) end as score
     from popular_items as __p
     semi join available_items as __a on __p.item_id = __a.item_id
     anti join __basket as __b on __p.item_id = __b.item_id
