@@ -41,9 +41,9 @@ def capped(rank: Callable[[np.ndarray, int], Ranked], n_rows: int, k: int, categ
     n_items, rows, length = len(category), np.arange(n_rows), 2 * k
     most = min(k, np.minimum(np.bincount(category + 1)[1:], cap).sum() + (category < 0).sum())
     whole: list[np.ndarray] = []
-    while len(rows):
+    while len(rows) or not whole:
         length, short = min(length, n_items), []
-        for some in np.array_split(rows, -(-len(rows) * length // PLACES)):
+        for some in np.array_split(rows, max(1, -(-len(rows) * length // PLACES))):
             parts = rank(some, length)
             whole = whole or [np.zeros((n_rows, k), dtype=part.dtype) for part in parts]
             n_kept = _take(parts, within_cap(parts[0], category, cap), whole, some)

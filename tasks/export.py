@@ -31,7 +31,10 @@ def export_vectors(config: Config, form: Format, out: Path) -> Exported:
         raise InputError(f"--out {out} exists already; name a new folder")
     unfinished = out.with_name(f"{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    try:
+        unfinished.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"--out {out}: the folder cannot be made: {error}") from None
     write = {"parquet": _write_parquet, "npy": _write_npy, "safetensors": _write_safetensors}[form]
     try:
         with connect(path, config, read_only=True) as connection:

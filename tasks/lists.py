@@ -264,6 +264,20 @@ def _vectors(
     )
 
 
+def row_bytes(lists: Lists) -> dict[str, float]:
+    """What a row of each table that may be large takes, uncompressed."""
+    user, item = (ids.nbytes / max(1, len(ids)) for ids in (lists.user_ids, lists.items.ids))
+    vector = 4 * _factors(lists)
+    return {
+        "user_topk": user + item + 16,
+        "user_items": user + item + 4,
+        "item_neighbors": 2 * item + 8,
+        "item_residuals": 2 * item + 4,
+        "user_embeddings": user + vector if vector else 0,
+        "item_embeddings": item + vector if vector else 0,
+    }
+
+
 def residuals(lists: Lists) -> "Iterator[pa.RecordBatch]":
     """The stored S_ij: item i in a history adds its weight to item j's score. EASE is all S."""
     import numpy as np

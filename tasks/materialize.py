@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 PACKAGES = ("duckdb", "great-expectations", "numpy", "polars", "prefect", "scipy", "torch")
 PUBLISHED = ("as_user_id", "as_item_id", "available_items", "user_topk_now", "recommend", "similar", "popular",
              "score", "score_pairs", "explain", "recommend_for")  # fmt: skip
-PAIR_BYTES = 24  # of a row of user_items, more or less
 
 
 class ContractBroken(AssertionError):
@@ -71,12 +70,13 @@ def _write_model_tables(connection: "DuckDBPyConnection", run: Run, source: list
     n_users, n_items = source.X.shape
     n_spare = _n_spare(run)
     n_listed = rules.k + n_spare
-    _write_lists(connection, run, source, n_users * n_listed, bool(n_spare))
+    row_bytes = lists.row_bytes(source)
+    _write_lists(connection, run, source, n_listed, n_users * n_listed * row_bytes["user_topk"], bool(n_spare))
     vectors = lists.user_vectors(source)
-    row_bytes = _register(connection, "user_vectors" if source.users is None else "computed_vectors", vectors)
+    _register(connection, "user_vectors" if source.users is None else "computed_vectors", vectors)
     if source.users is not None:
         connection.execute(sql("reused_vectors"))
-    _write(connection, run, "user_embeddings", {}, n_users * row_bytes)
+    _write(connection, run, "user_embeddings", {}, n_users * row_bytes["user_embeddings"])
     for table, view, batches, n_rows in [
         ("item_neighbors", "neighbors", lists.neighbors(source, rules.neighbors), n_items * rules.neighbors),
         ("item_embeddings", "item_vectors", lists.item_vectors(source), n_items),
@@ -84,10 +84,9 @@ def _write_model_tables(connection: "DuckDBPyConnection", run: Run, source: list
     ]:
         if source.users is not None and not (table == "item_neighbors" and rules.neighbors_min_users):
             connection.execute(f"create temp view {view} as from earlier.{table}")
-            row_bytes = PAIR_BYTES if view != "item_vectors" else row_bytes
         else:
-            row_bytes = _register(connection, view, batches)
-        _write(connection, run, table, {}, n_rows * row_bytes)
+            _register(connection, view, batches)
+        _write(connection, run, table, {}, n_rows * row_bytes[table])
 
 
 def _n_spare(run: Run) -> int:
@@ -97,17 +96,15 @@ def _n_spare(run: Run) -> int:
 
 
 def _write_lists(
-    connection: "DuckDBPyConnection", run: Run, source: lists.Lists, n_rows: int, has_spares: bool
+    connection: "DuckDBPyConnection", run: Run, source: lists.Lists, n_listed: int, n_bytes: float, has_spares: bool
 ) -> None:
     """What is computed once goes into two tables, by way of one on disk where both get something."""
-    rules = run.config.recommendations
-    n_listed = n_rows // max(1, source.X.shape[0])
-    n_bytes = n_rows * _register(connection, "computed", lists.user_lists(source, n_listed))
+    _register(connection, "computed", lists.user_lists(source, n_listed))
     if source.users is None:
         connection.execute(f"create temp {'table' if has_spares else 'view'} lists as from computed")
     else:
         connection.execute(sql("reused_lists"))
-    k = {"k": rules.k}
+    k = {"k": run.config.recommendations.k}
     _write(connection, run, "user_topk", k, n_bytes)
     if source.users is None and not has_spares:
         connection.execute("create or replace temp view lists as from output.user_topk")
@@ -115,8 +112,8 @@ def _write_lists(
     connection.unregister("computed")
 
 
-def _register(connection: "DuckDBPyConnection", view: str, batches: "Iterator[pa.RecordBatch]") -> float:
-    """Makes the batches readable, once, under a name, and returns the bytes of one of their rows."""
+def _register(connection: "DuckDBPyConnection", view: str, batches: "Iterator[pa.RecordBatch]") -> None:
+    """Makes the batches readable, once, under a name."""
     import pyarrow as pa
 
     first = next(batches)
@@ -126,7 +123,6 @@ def _register(connection: "DuckDBPyConnection", view: str, batches: "Iterator[pa
         yield from batches
 
     connection.register(view, pa.RecordBatchReader.from_batches(first.schema, all_batches()))
-    return first.nbytes / max(1, first.num_rows)
 
 
 def _write(connection: "DuckDBPyConnection", run: Run, table: str, parameters: dict, n_bytes: float) -> None:
@@ -177,7 +173,8 @@ def _write_record_tables(
     results = [str(path) for path in sorted(folder.glob("*.parquet")) if path.stem in ("validation", "drift")]
     items, pairs = str(folder / "items.parquet"), str(folder / interactions.path)
     n_pairs = first_row(connection, "select count(*) from read_parquet($pairs)", {"pairs": pairs})[0]
-    _write(connection, run, "user_items", {"items": items, "interactions": pairs}, n_pairs * PAIR_BYTES)
+    n_bytes = n_pairs * lists.row_bytes(source)["user_items"]
+    _write(connection, run, "user_items", {"items": items, "interactions": pairs}, n_bytes)
     _register(connection, "scored_items", lists.scored_items(source))
     has_filters = bool(run.config.recommendations.filters)
     for table, parameters in {
@@ -211,7 +208,10 @@ def _write_record_tables(
 
 
 def _write_macros(connection: "DuckDBPyConnection", run: Run) -> None:
-    """Views and macros for readers who have nothing but DuckDB, with the types that the tables have."""
+    """Views and macros for readers who have nothing but DuckDB, with the types that the tables have.
+
+    What a reader gives a macro is put into its text; its own names begin with __, so that none is the reader's.
+    """
     connection.execute("use output")
     types = connection.execute(
         "select table_name || '.' || column_name, data_type from duckdb_columns() where database_name = 'output'"

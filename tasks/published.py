@@ -49,7 +49,8 @@ def explain(config: Config, user_id: str, item_id: str, k: int) -> str:
         config,
         "queries/explain",
         {**pair, "k": k},
-        f"user {user_id} has no history that counts, or the published model has no weights for item {item_id}",
+        f"user {user_id} has no history that counts, or has only this item, or the published model has "
+        f"no weights for item {item_id}",
     )
     with open_published(config) as connection:
         score, title, n = first_row(connection, sql("queries/explained"), pair)

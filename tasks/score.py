@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PAIRS = 2**17  # read, scored and written at a time
 ADDED = ("score", "unknown")
+MOST_EXACT = 2**53  # beyond, a double is more than one whole number
 SECONDS_BETWEEN_MESSAGES = 5
 
 
@@ -113,14 +114,29 @@ def _open(pairs: Path, out: Path) -> "pq.ParquetFile":
     for name in ("user_id", "item_id"):
         if name not in names:
             raise InputError(f"{pairs} has no column {name!r}; it has {', '.join(names)}")
+        if not _can_be_ids(kind := file.schema_arrow.field(name).type):
+            raise InputError(f"{pairs}: column {name!r} is of type {kind}; ids are whole numbers or text, so cast it")
     for name in ADDED:
         if name in names:
             raise InputError(f"{pairs} has a column {name!r}, which would be added; rename it")
     if not out.absolute().parent.is_dir():
         raise InputError(f"--out {out}: there is no folder {out.absolute().parent}; make it first")
+    if out.is_dir():
+        raise InputError(f"--out {out} is a folder; name a file in it")
     if out.exists() and out.samefile(pairs):
         raise InputError(f"--out {out} is the file of pairs itself; name another")
     return file
+
+
+def _can_be_ids(kind: "pa.DataType") -> bool:
+    """Whole numbers, text, nothing at all, or doubles: what pandas makes of whole numbers where one is missing."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return _can_be_ids(kind.value_type)
+    is_whole = types.is_integer(kind) or (types.is_decimal(kind) and kind.scale == 0)
+    is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return is_whole or is_text or types.is_null(kind) or types.is_float64(kind)
 
 
 def _places(given: "pa.ChunkedArray", ids: "pl.Series") -> "np.ndarray":
@@ -128,6 +144,8 @@ def _places(given: "pa.ChunkedArray", ids: "pl.Series") -> "np.ndarray":
     import polars as pl
 
     given, ids = pl.Series(given).alias("id"), ids.alias("id")
+    if given.dtype == pl.Float64:
+        given = given.set((given % 1 != 0) | (given.abs() > MOST_EXACT), None).cast(pl.Int64)
     if given.dtype != ids.dtype:
         given, ids = given.cast(pl.String), ids.cast(pl.String)
     known = ids.to_frame().with_row_index("place")

@@ -36,6 +36,14 @@ def test_a_capped_list_is_the_long_list_without_what_is_too_many(cap: int, k: in
         assert np.isnan(scores[row][len(places) :]).all()
 
 
+def test_no_rows_have_lists_of_no_rows() -> None:
+    rng = np.random.default_rng(0)
+    model, X, category = random_model(40, rng), random_histories(15, 40, rng), rng.integers(0, 3, 40)
+    items, scores = Capped(model, category, 2).recommend(X[:0], 6)
+    assert items.shape == scores.shape == (0, 6)
+    assert (items.dtype, scores.dtype) == (np.int64, np.float32)
+
+
 def test_long_lists_are_asked_for_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     model, X, category = random_model(40, rng), random_histories(15, 40, rng), rng.integers(0, 3, 40)

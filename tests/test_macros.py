@@ -1,6 +1,7 @@
 """The published file's own queries and functions: elsa_core's numbers, for any ids, with nothing but DuckDB."""
 
 import json
+import string
 import subprocess
 import sys
 import tempfile
@@ -204,6 +205,53 @@ def test_a_missing_id_gives_nothing_and_never_an_error(id_type: str, tmp_path: P
             assert ask(path, "select score(?, ?)", pair) == [(None,)], pair
 
 
+ALIASED = [
+    ("select score(3, 25)", "select score({a}.user_id, {a}.item_id)"),
+    ("from recommend(3, k := 2)", "from recommend({a}.user_id, k := {a}.n)"),
+    ("from similar(25, k := 2)", "from similar({a}.item_id, k := {a}.n)"),
+    ("from popular(k := 2)", "from popular(k := {a}.n)"),
+    ("from explain(3, 25)", "from explain({a}.user_id, {a}.item_id)"),
+    ("from recommend_for([25], k := 2)", "from recommend_for([{a}.item_id], k := {a}.n)"),
+]
+
+
+@pytest.fixture(scope="module")
+def number_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    from prefect.logging import disable_run_logger
+
+    rng = np.random.default_rng(4)
+    model, X, user_ids, item_ids = random_model(12, rng), random_histories(6, 12, rng), [*range(6)], [*range(20, 32)]
+    with disable_run_logger():
+        path = write_published(tmp_path_factory.mktemp("numbers"), model, X, user_ids, item_ids)
+    yield World(path, model, X, user_ids, item_ids)
+
+
+@pytest.mark.parametrize(("plain", "aliased"), ALIASED, ids=[plain for plain, _ in ALIASED])
+def test_what_readers_call_their_own_tables_changes_nothing(number_world: World, plain: str, aliased: str) -> None:
+    with duckdb.connect(str(number_world.path), read_only=True) as connection:
+        connection.execute("create temp table mine as select 3 as user_id, 25 as item_id, 2 as n")
+        expected = connection.execute(plain).fetchall()
+        for a in string.ascii_lowercase:
+            query = f"select found.* from mine as {a}, lateral ({aliased.format(a=a)}) as found"
+            assert sorted(connection.execute(query).fetchall()) == sorted(expected), query
+
+
+@pytest.mark.parametrize("query", ["recommend(3, {})", "similar(25, {})", "popular({})", "recommend_for([25], {})"])
+@pytest.mark.parametrize("k", [0, -1, "null"])
+def test_a_list_of_no_length_has_no_rows(number_world: World, query: str, k: int | str) -> None:
+    assert ask(number_world.path, f"from {query.format(f'k := {k}')}") == []
+
+
+@pytest.mark.parametrize("name", ["asked", "scorable", "from_residuals", "scored", "pairs", "p", "s"])
+def test_pairs_may_be_in_a_table_of_any_name(number_world: World, name: str) -> None:
+    with duckdb.connect(str(number_world.path), read_only=True) as connection:
+        connection.execute(f"create temp table {name} as select 3 as user_id, 25 as item_id, 'mine' as note")
+        expected = number_world.scores[3, 5]
+        assert connection.execute(f"from score_pairs('{name}')").fetchall() == [
+            (3, 25, "mine", pytest.approx(expected, abs=1e-5))
+        ]
+
+
 @pytest.fixture(scope="module")
 def text_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     from prefect.logging import disable_run_logger
@@ -234,8 +282,8 @@ def all_queries(world: World) -> list[str]:
         )
     ]
     return [*per_user, "from popular(k := 5)", "from score_pairs('user_topk') order by user_id, rank limit 50",
-            "select name, kind from readme", "select user_id, rank, item_id from user_topk_now",
-            "select * from available_items"]  # fmt: skip
+            "select name, kind from readme", "select user_id, rank, item_id from user_topk_now order by all",
+            "from available_items order by all"]  # fmt: skip
 
 
 def same(ours: list[dict], theirs: list[dict]) -> None:

@@ -150,6 +150,23 @@ def test_an_item_that_leaves_the_candidates_makes_everything_anew(world: Path, t
     assert tables("select count(*) from user_topk") == [(10 * N_USERS,)]
 
 
+def test_large_tables_of_a_refresh_are_parquet_files_too(
+    world: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = {"recommendations": {"k": 10, "neighbors": 5, "max_table_size": "0.1KB"}}
+    views = "select list(view_name order by view_name) from duckdb_views() where not internal"
+    nightly(config(**settings(**large)))
+    [(of_night,)] = tables(views)
+    assert {"user_topk", "user_items", "user_embeddings", "item_neighbors", "item_embeddings"} <= set(of_night)
+    refresh(config(**settings(**large)))
+    assert tables(views) == [(of_night,)], "nobody's vector is computed"
+    add(new_events())
+    refresh(config(**settings(**large)))
+    assert tables(views) == [(of_night,)]
+    partly = published_digest()
+    assert refreshed_in_full(monkeypatch, **large) == partly
+
+
 def test_one_refresh_after_another_and_then_a_night(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nightly(config(**settings()))
     rng = np.random.default_rng(0)

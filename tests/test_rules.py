@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 from scipy import sparse
 
+from elsa_core import Model
 from flows.nightly import nightly
 from tasks.errors import InputError
 from tasks.warehouse import open_run
@@ -173,6 +174,22 @@ def test_large_tables_are_parquet_files_and_answer_alike_from_anywhere(
     assert without == []
     for file in (tmp_path / "large").rglob("published/*/*.parquet"):
         assert file.stat().st_mode & 0o222 == 0
+
+
+@pytest.mark.usefixtures("without_prefect")
+def test_a_tables_size_is_that_of_its_own_rows(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((N, 100)).astype(np.float32)
+    model = Model(A / np.linalg.norm(A, axis=1, keepdims=True), [], 0)
+    path = write_published(
+        tmp_path, model, random_histories(N, N, rng), list(range(N)), list(range(N)),
+        recommendations={"k": 10, "neighbors": 5, "max_table_size": "11KB"},
+    )  # fmt: skip
+    with duckdb.connect(str(path), read_only=True) as connection:
+        views = connection.execute("select view_name from duckdb_views() where not internal").fetchall()
+    assert {name for (name,) in views if name.endswith(("embeddings", "topk", "items", "neighbors"))} == {
+        "available_items", "item_embeddings", "user_embeddings",
+    }  # fmt: skip
 
 
 WITHOUT_COMMENT = """

@@ -1,11 +1,13 @@
 """elsa score, explain and export: the published model's numbers as files and at the terminal."""
 
 import json
+from datetime import date
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -85,7 +87,47 @@ def test_files_that_cannot_be_scored_are_said_and_leave_nothing(world: Path) -> 
         score_file.fn(config(), Path("right.parquet"), Path("nowhere/out.parquet"))
     with pytest.raises(InputError, match="the file of pairs itself"):
         score_file.fn(config(), Path("right.parquet"), Path("right.parquet"))
-    assert not list(Path().glob("out*"))
+    Path("folder").mkdir()
+    with pytest.raises(InputError, match="--out folder is a folder; name a file in it"):
+        score_file.fn(config(), Path("right.parquet"), Path("folder"))
+    assert not list(Path().glob("out*")) and not list(Path("folder").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind"),
+    [
+        ([[1]], "list"),
+        ([b"\xff"], "binary"),
+        ([{"id": 1}], "struct"),
+        ([date(2026, 1, 1)], "date32"),
+        ([True], "bool"),
+    ],
+)
+def test_columns_that_hold_no_ids_are_refused_before_any_work(world: Path, ids: list, kind: str) -> None:
+    pq.write_table(pa.table({"user_id": pa.array(ids), "item_id": [1]}), "pairs.parquet")
+    with pytest.raises(InputError, match=f"pairs.parquet: column 'user_id' is of type {kind}.*; ids are whole"):
+        score_file.fn(config(), Path("pairs.parquet"), Path("out.parquet"))
+
+
+@pytest.mark.parametrize("ids", [NUMBERS, ([str(n) for n in NUMBERS[0]], sorted(map(str, NUMBERS[1])))],
+                         ids=["numbers", "text"])  # fmt: skip
+def test_whole_numbers_that_pandas_wrote_as_doubles_are_ids(world: Path, ids: tuple[Ids, Ids]) -> None:
+    scores = publish(world, ids)
+    given = {"user_id": [101.0, 102.0, None, 103.5, float("nan"), 1e300], "item_id": [3.0, 4.0, 5.0, 6.0, 7.0, 8.0]}
+    pl.DataFrame(given).write_parquet("pairs.parquet")
+    score_file.fn(config(), Path("pairs.parquet"), Path("scored.parquet"))
+    found = pl.read_parquet("scored.parquet")
+    assert found["unknown"].to_list() == [None, None, "user", "user", "user", "user"]
+    items = [[str(item) for item in ids[1]].index(item) for item in ("3", "4")]
+    np.testing.assert_allclose(found["score"].to_numpy()[:2], scores[[1, 2], items], atol=1e-5)
+    assert found["user_id"].dtype == pl.Float64
+
+
+def test_a_double_that_may_be_several_ids_is_none_of_them(world: Path) -> None:
+    publish(world, (NUMBERS[0], [*range(19), 2**60]))
+    pl.DataFrame({"user_id": [101], "item_id": [float(2**60 + 1)]}).write_parquet("pairs.parquet")
+    score_file.fn(config(), Path("pairs.parquet"), Path("scored.parquet"))
+    assert pl.read_parquet("scored.parquet")["unknown"].to_list() == ["item"]
 
 
 @pytest.mark.parametrize("ids", [NUMBERS, TEXT], ids=["numbers", "text"])
@@ -120,6 +162,13 @@ def read_back(form: str, owner: str) -> tuple[list, np.ndarray, dict]:
             json.loads(about[f"{owner}_ids"]) if f"{owner}_ids" in about else file.get_tensor(f"{owner}_ids").tolist()
         )
         return ids, file.get_tensor(f"{owner}_embeddings"), about
+
+
+def test_a_folder_that_cannot_be_made_is_said(world: Path) -> None:
+    publish(world, NUMBERS)
+    Path("file").touch()
+    with pytest.raises(InputError, match="--out file/vectors: the folder cannot be made: .*Not a directory"):
+        export_vectors.fn(config(), "npy", Path("file/vectors"))
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -47,11 +47,22 @@ shared as (
     having count(*) >= any_value(o.min_users)
 ),
 
+of_category as (
+    select category, count(*) as n_candidates from candidates group by category
+),
+
 possible as (
-    select o.item_id, count(*) as n_possible
+    select o.item_id, a.n_candidates - if(c.item_id is null, 0, 1) as n_possible
     from looked_at as o
-    inner join candidates as c on o.category = c.category and o.item_id != c.item_id
-    where o.min_users = 0 or (o.item_id, c.item_id) in (select (s.item_id, s.neighbor_item_id) from shared as s)
+    inner join of_category as a on o.category = a.category
+    left join candidates as c on o.item_id = c.item_id
+    where o.min_users = 0
+    union all
+    select o.item_id, count(*)
+    from looked_at as o
+    inner join shared as s on o.item_id = s.item_id
+    inner join candidates as c on s.neighbor_item_id = c.item_id and o.category = c.category
+    where o.item_id != c.item_id
     group by o.item_id
 )
 

@@ -1,13 +1,16 @@
 -- grain: one row per rank of the items with the most users, of what may be shown at this moment
 create macro output.popular(k := $k) as table
-with available as (
-    select cast(row_number() over (order by p.rank) as integer) as rank, p.item_id, cast(p.score as bigint) as n_users
-    from popular_items as p
-    semi join available_items as a on p.item_id = a.item_id
+with __available as (
+    select
+        cast(row_number() over (order by __p.rank) as integer) as rank,
+        __p.item_id,
+        cast(__p.score as bigint) as n_users
+    from popular_items as __p
+    semi join available_items as __a on __p.item_id = __a.item_id
 )
 
-select a.rank, a.item_id, i.title, a.n_users
-from available as a
-left join items as i on a.item_id = i.item_id
-where a.rank <= k
-order by a.rank;
+select __a.rank, __a.item_id, __i.title, __a.n_users
+from __available as __a
+left join items as __i on __a.item_id = __i.item_id
+where __a.rank <= k
+order by __a.rank;

@@ -1,35 +1,35 @@
 -- the model's score of an item for a user, x B with B = scale (A Aᵀ − I) + S, seen or not; null where either is unknown
 create macro output.score(of_user, of_item) as case
-    when exists (select 1 from user_items as h where h.user_id = as_user_id(of_user) and h.weight > 0)
-        and exists (select 1 from catalogue as c where c.item_id = as_item_id(of_item) and c.is_scored)
+    when exists (select 1 from user_items as __h where __h.user_id = as_user_id(of_user) and __h.weight > 0)
+        and exists (select 1 from catalogue as __c where __c.item_id = as_item_id(of_item) and __c.is_scored)
         then
-            (select r.scale from run_info as r)
+            (select __r.scale from run_info as __r)
             * (
                 coalesce(
                     (
-                        select array_inner_product(u.embedding, i.embedding)
-                        from user_embeddings as u
-                        cross join item_embeddings as i
-                        where u.user_id = as_user_id(of_user) and i.item_id = as_item_id(of_item)
+                        select array_inner_product(__u.embedding, __i.embedding)
+                        from user_embeddings as __u
+                        cross join item_embeddings as __i
+                        where __u.user_id = as_user_id(of_user) and __i.item_id = as_item_id(of_item)
                     ),
                     0
                 )
                 - coalesce(
                     (
-                        select h.weight
-                        from user_items as h
-                        where h.user_id = as_user_id(of_user) and h.item_id = as_item_id(of_item)
+                        select __h.weight
+                        from user_items as __h
+                        where __h.user_id = as_user_id(of_user) and __h.item_id = as_item_id(of_item)
                     ),
                     0
                 )
             )
             + coalesce(
                 (
-                    select sum(cast(h.weight as double) * s.weight)
-                    from user_items as h
-                    inner join item_residuals as s on h.item_id = s.item_id
-                    where h.user_id = as_user_id(of_user)
-                        and s.neighbor_item_id = as_item_id(of_item)
+                    select sum(cast(__h.weight as double) * __s.weight)
+                    from user_items as __h
+                    inner join item_residuals as __s on __h.item_id = __s.item_id
+                    where __h.user_id = as_user_id(of_user)
+                        and __s.neighbor_item_id = as_item_id(of_item)
                 ),
                 0
             )

@@ -1,17 +1,17 @@
 -- grain: one row per rank of the item's neighbours, of what may be shown at this moment
 create macro output.similar(of_item, k := $neighbors) as table
-with available as (
+with __available as (
     select
-        cast(row_number() over (order by n.rank) as integer) as rank,
-        n.neighbor_item_id as item_id,
-        n.score
-    from item_neighbors as n
-    semi join available_items as a on n.neighbor_item_id = a.item_id
-    where n.item_id = as_item_id(of_item)
+        cast(row_number() over (order by __n.rank) as integer) as rank,
+        __n.neighbor_item_id as item_id,
+        __n.score
+    from item_neighbors as __n
+    semi join available_items as __a on __n.neighbor_item_id = __a.item_id
+    where __n.item_id = as_item_id(of_item)
 )
 
-select a.rank, a.item_id, i.title, a.score
-from available as a
-left join items as i on a.item_id = i.item_id
-where a.rank <= k
-order by a.rank;
+select __a.rank, __a.item_id, __i.title, __a.score
+from __available as __a
+left join items as __i on __a.item_id = __i.item_id
+where __a.rank <= k
+order by __a.rank;
