@@ -134,6 +134,28 @@ def test_a_new_publication_is_followed_without_a_restart(client: httpx.Client, n
     published.unlink()
 
 
+def test_what_is_hidden_during_the_day_is_in_no_list(
+    nights: Nights, tables: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    from tasks.explore import look_up_item, look_up_user, suggest
+
+    (listed,) = tables.execute("select list(item_id order by rank) from user_topk where user_id = '12'").fetchone()
+    neighbors = "select list(item_id) from item_neighbors where neighbor_item_id = ?"
+    (near,) = tables.execute(neighbors, [listed[0]]).fetchone()
+    path = tmp_path / "hidden.duckdb"
+    shutil.copy(nights.warehouse / "current.duckdb", path)
+    path.chmod(0o644)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("update catalogue set is_hidden = true where item_id = ?", [listed[0]])
+        shown = look_up_user(connection, "12")["recommendations"]
+        assert [(one["rank"], one["id"]) for one in shown] == list(enumerate(map(str, listed[1:]), start=1))
+        left = look_up_item(connection, str(near[0]))["neighbors"]
+        assert [one["rank"] for one in left] == [1, 2, 3, 4] and str(listed[0]) not in [one["id"] for one in left]
+        assert look_up_item(connection, str(listed[0]))["fans"] == []
+        connection.execute("update catalogue set is_hidden = not is_hidden")
+        assert [one["id"] for one in suggest(connection, "")["items"]] == [str(listed[0])]
+
+
 def flip(link: Path, target: Path) -> None:
     link.with_suffix(".new").symlink_to(target)
     link.with_suffix(".new").replace(link)

@@ -187,6 +187,29 @@ def test_the_numbers_are_those_of_the_model(world: World) -> None:
     check_that_a_basket_is_scored_as_a_new_user_would_be(world)
 
 
+def test_scores_of_long_histories_hold_to_a_millionth_of_the_users_largest(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((600, 64)) + 0.3
+    A = (A / np.linalg.norm(A, axis=1, keepdims=True)).astype(np.float32)
+    X = (rng.random((30, 600)) < 0.6) * rng.integers(1, 6, (30, 600))
+    X[-1, :-1], X[0, -1] = np.maximum(X[-1, :-1], 1), 1
+    world_ids = [*range(30)], [*range(600)]
+    model, X = Model(A, [], 0, scale=0.9), sparse.csr_array(X.astype(np.float32))
+    path = write_published(tmp_path, model, X, *world_ids, recommendations={"k": 8, "neighbors": 4})
+    expected = World(path, model, X, *world_ids).scores
+    largest = np.abs(expected).max(axis=1)
+    assert largest.min() > 50
+    with duckdb.connect(str(path), read_only=True) as connection:
+        pairs = "select u as user_id, i as item_id from range(30) as t(u), range(600) as s(i)"
+        connection.execute(f"create temp view pairs as {pairs}")
+        found = connection.execute("select score from score_pairs('pairs') order by user_id, item_id").fetchall()
+        explained = connection.execute("select sum(share) from explain(3, 599)").fetchall()
+        one = connection.execute("select score(3, 599)").fetchall()
+    assert (np.abs(np.array(found).reshape(30, 600) - expected) < 1e-6 * largest[:, None]).all()
+    assert one == [(pytest.approx(expected[3, 599], abs=1e-6 * largest[3]),)]
+    assert explained == [(pytest.approx(expected[3, 599], abs=1e-6 * largest[3]),)]
+
+
 MISSING = ["nobody", "", " ", "'", "1e1", "5.0", " 5", "05", "+5", "5 or 1=1", "9" * 40, "NaN", "日本"]
 
 

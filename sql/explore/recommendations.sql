@@ -1,16 +1,16 @@
 -- grain: one row per rank of the user's list, with the $n_reasons items of the history that add most to its score
 with wanted as (
     select t.rank, t.item_id, t.score, t.source, e.embedding
-    from user_topk as t
+    from user_topk_now as t
     left join item_embeddings as e on t.item_id = e.item_id
-    where cast(t.user_id as varchar) = $user_id and t.rank <= $k
+    where t.user_id = as_user_id($user_id) and t.rank <= $k
 ),
 
 history as (
     select u.item_id, u.weight, e.embedding
     from user_items as u
     left join item_embeddings as e on u.item_id = e.item_id
-    where cast(u.user_id as varchar) = $user_id and u.weight > 0
+    where u.user_id = as_user_id($user_id) and u.weight > 0
 ),
 
 shares as (

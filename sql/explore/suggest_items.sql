@@ -2,9 +2,9 @@
 select cast(i.item_id as varchar) as id, cast(i.title as varchar) as title, cast(p.score as bigint) as n_users
 from items as i
 inner join popular_items as p on i.item_id = p.item_id
-where contains(lower(cast(i.title as varchar)), lower($text)) or cast(i.item_id as varchar) = $text
+where contains(lower(cast(i.title as varchar)), lower($text)) or i.item_id = as_item_id($text)
 order by
-    cast(i.item_id as varchar) = $text desc,
+    i.item_id = as_item_id($text) desc nulls last,
     starts_with(lower(cast(i.title as varchar)), lower($text)) desc nulls last,
     p.rank
 limit $n
