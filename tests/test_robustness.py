@@ -96,8 +96,9 @@ def test_a_night_that_drifts_and_is_let_through_is_called_so(world: Path) -> Non
     drift = {"min_nights": 2, "severity": "warning"}
     for number in range(3):
         more = community_events().with_columns(pl.col("user") + 1000 * number)
-        (more if number < 2 else more.head(60)).write_parquet("data/ratings.parquet")
-        state = nightly(config(drift=drift), return_state=True)
+        (more if number < 2 else more.head(60)).write_parquet(f"data/{number}_ratings.parquet")
+        source = {"events": "data/*_ratings.parquet"}
+        state = nightly(config(source=source, drift=drift), return_state=True)
         assert state.name == ("Published" if number < 2 else "Drifting")
     assert "events 60, expected" in state.message
     assert list_runs(world / "warehouse")[-1]["status"] == "published"
