@@ -1,7 +1,7 @@
-"""A refresh beside a full materialisation with one model: 200,000 generated users, of whom 1 % did something new.
+"""A refresh beside a full materialisation with one model: 200,000 users like the demo's, of whom 1 % did something new.
 
-Both write and check every table from the same state; seconds of the stage `materialize` alone. Their digests must
-be equal. 5,000 items with Zipf popularity, 30 events a user, 64 factors with the sparse part.
+Each generated user is one of the demo's with a random half of the films; the configuration is the demo's. Both write
+and check every table from the same state; seconds of the stage `materialize` alone. Their digests must be equal.
 `PYTHONPATH=. python benchmarks/refresh.py [users]`
 """
 
@@ -13,11 +13,13 @@ from unittest.mock import patch
 
 import numpy as np
 import polars as pl
+import yaml
 from prefect.logging import disable_run_logger
 
 import tasks.materialize
 from tasks.adopt import adopt
 from tasks.config import Config
+from tasks.demo_data import write_demo_data
 from tasks.drift import watch_drift
 from tasks.evaluate import evaluate
 from tasks.gate import judge
@@ -34,44 +36,60 @@ from tasks.validate import validate
 from tasks.warehouse import Run, open_run
 
 N_USERS = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
-N_ITEMS, PER_USER, REPEATS = 5000, 30, 3
+REPEATS = 3
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, disable_run_logger():
-        write(Path(folder) / "first.parquet", np.repeat(np.arange(N_USERS), PER_USER), 0)
+    with tempfile.TemporaryDirectory() as name, disable_run_logger():
+        folder = Path(name)
+        write_demo_data(folder)
+        write_users(folder)
         config = settings(folder)
         night(config)
-        write(Path(folder) / "more.parquet", np.arange(0, N_USERS, 100), 1)
+        write_more(folder)
         times, digests = {"full": [], "refresh": []}, set()
         for _ in range(REPEATS):
             for name, seconds in times.items():
                 taken, digest = refreshed(config, is_full=name == "full")
+                print(f"{name:<8} {taken:6.1f} s", flush=True)
                 seconds.append(taken)
                 digests.add(digest)
         assert len(digests) == 1, "a refresh gives exactly what a full materialisation gives"
         medians = {name: float(np.median(seconds)) for name, seconds in times.items()}
-        print(f"{N_USERS:,} users, {N_ITEMS:,} items, {N_USERS // 100:,} users with something new")
-        for name, seconds in times.items():
-            print(f"{name:<8} {medians[name]:6.1f} s, median of {', '.join(f'{one:.1f}' for one in seconds)}")
-        print(f"refresh / full: {medians['refresh'] / medians['full']:.2f}; equal digests")
+        print(f"{N_USERS:,} users, {N_USERS // 100:,} of them with something new; medians of {REPEATS}:")
+        print(f"full {medians['full']:.1f} s, refresh {medians['refresh']:.1f} s: {ratio(medians):.2f}; equal digests")
 
 
-def write(path: Path, users: np.ndarray, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    items = np.minimum(rng.zipf(1.3, len(users)) - 1 + 37 * (users % 60), N_ITEMS - 1)
-    pl.DataFrame({"user_id": users, "item_id": items}).unique().write_parquet(path)
+def ratio(medians: dict[str, float]) -> float:
+    return medians["refresh"] / medians["full"]
 
 
-def settings(folder: str) -> Config:
-    policy = {"factors": 64, "n_epochs": 2, "strategy": "default"}
-    return Config.model_validate({
-        "warehouse": f"{folder}/warehouse",
-        "source": {"events": f"{folder}/*.parquet"},
-        "policy_configs": {"embedding_policy": policy},
-        "evaluation": {"ease_up_to": 0},
-        "gate": {"min_lift_over_popularity": -1.0},
-    })  # fmt: skip
+def write_users(folder: Path) -> None:
+    """Half of the ratings of one of the demo's users for each generated one, a thousand copies at a time."""
+    ratings = pl.read_parquet(folder / "ratings.parquet").with_columns(pl.col("userId").rank("dense") - 1)
+    rng = np.random.default_rng(0)
+    n_demo = ratings["userId"].n_unique()
+    for copy, first in enumerate(range(0, N_USERS, n_demo)):
+        some = ratings.filter(pl.lit(rng.random(len(ratings)) < 0.5), pl.col("userId") < N_USERS - first)
+        some.with_columns(pl.col("userId") + first).write_parquet(folder / f"users-{copy:03}.parquet")
+
+
+def write_more(folder: Path) -> None:
+    """Every hundredth user likes one more film."""
+    users = np.arange(0, N_USERS, 100)
+    movies = pl.read_parquet(folder / "movies.parquet")["movieId"].sample(len(users), with_replacement=True, seed=1)
+    more = pl.DataFrame({"userId": users, "movieId": movies, "rating": 5.0, "timestamp": 1_476_700_000})
+    more.write_parquet(folder / "users-more.parquet")
+
+
+def settings(folder: Path) -> Config:
+    config = yaml.safe_load(Path("config/movielens.yaml").read_text())
+    config["warehouse"] = f"{folder}/warehouse"
+    config["source"]["events"] = f"{folder}/users-*.parquet"
+    config["source"]["items"]["path"] = f"{folder}/movies.parquet"
+    config["policy_configs"]["embedding_policy"] |= {"n_epochs": 2, "strategy": "default"}
+    config |= {"evaluation": {"ease_up_to": 0}, "gate": {"min_lift_over_popularity": -1.0}}
+    return Config.model_validate(config)
 
 
 def night(config: Config) -> None:

@@ -98,15 +98,14 @@ def _n_spare(run: Run) -> int:
 def _write_lists(
     connection: "DuckDBPyConnection", run: Run, source: lists.Lists, n_listed: int, n_bytes: float, has_spares: bool
 ) -> None:
-    """What is computed once goes into two tables, by way of one on disk where both get something."""
+    """What is computed once is read for two tables, by way of one on disk where there is more than one reading."""
     _register(connection, "computed", lists.user_lists(source, n_listed))
-    if source.users is None:
-        connection.execute(f"create temp {'table' if has_spares else 'view'} lists as from computed")
-    else:
-        connection.execute(sql("reused_lists"))
+    is_read_once = source.users is None and not has_spares
+    connection.execute(f"create temp {'view' if is_read_once else 'table'} computed_lists as from computed")
+    connection.execute("create temp view lists as from computed_lists" if source.users is None else sql("reused_lists"))
     k = {"k": run.config.recommendations.k}
     _write(connection, run, "user_topk", k, n_bytes)
-    if source.users is None and not has_spares:
+    if is_read_once:
         connection.execute("create or replace temp view lists as from output.user_topk")
     _write(connection, run, "user_spares", k, n_bytes if has_spares else 0)
     connection.unregister("computed")

@@ -1,4 +1,4 @@
--- popular items only fill up behind personal ones
+-- row by row, popular items only fill up behind personal ones
 select user_id, rank
 from user_topk
-qualify source = 'personal' and lag(source) over (partition by user_id order by rank) = 'popular'
+qualify user_id = lag(user_id) over () and source = 'personal' and lag(source) over () = 'popular'

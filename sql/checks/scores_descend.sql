@@ -1,12 +1,13 @@
--- scores are finite and fall with the rank, within one source
-with scored as (
-    select cast(user_id as varchar) as owner, rank, score, source from user_topk
-    union all
-    select 'neighbours of ' || item_id, rank, score, 'neighbours' from item_neighbors
-    union all
-    select 'popular_items', rank, score, 'popular' from popular_items
-)
-
-select owner, rank, score
-from scored
-qualify not isfinite(score) or score > lag(score) over (partition by owner, source order by rank)
+-- scores are finite and, row by row, fall with the rank, within one source
+select 'list of ' || user_id as place, rank, score
+from user_topk
+qualify not coalesce(isfinite(score), false)
+    or (user_id = lag(user_id) over () and source = lag(source) over () and score > lag(score) over ())
+union all
+select 'neighbours of ' || item_id, rank, score
+from item_neighbors
+qualify not coalesce(isfinite(score), false) or (item_id = lag(item_id) over () and score > lag(score) over ())
+union all
+select 'popular_items', rank, score
+from popular_items
+qualify not coalesce(isfinite(score), false) or score > lag(score) over ()
