@@ -1,6 +1,7 @@
 """What every linear item–item model shares: lists and neighbours from scores x B."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -55,6 +56,7 @@ class LinearModel(ABC):
         if X_rows.ndim != 2 or X_rows.shape[1] != n_items:
             raise ValueError(f"X_rows has shape {X_rows.shape}, not (rows, {n_items}); one row of X is X[i : i + 1]")
         X_rows = sparse.csr_array(X_rows, dtype=np.float32)
+        has_history = X_rows.astype(bool) @ self.is_known.astype(np.int64) > 0
         device = resolve_device(self.device)
         users, items = (torch.from_numpy(vectors).to(device) for vectors in self._low_rank(X_rows))
         excluded = (*((X_rows,) if exclude_seen else ()), *(() if also_exclude is None else (also_exclude,)))
@@ -62,8 +64,7 @@ class LinearModel(ABC):
         indices = np.full((X_rows.shape[0], k), -1, dtype=np.int64)
         scores = np.full((X_rows.shape[0], k), np.nan, dtype=np.float32)
         n_at_once = max(1, BLOCK_SCORES // max(1, min(n_items, ITEM_BLOCK)))
-        for first in range(0, X_rows.shape[0], n_at_once):
-            rows = slice(first, first + n_at_once)
+        for rows in _blocks(np.flatnonzero(has_history), n_at_once):
             indices[rows], scores[rows] = top_k(
                 users[rows],
                 items,
@@ -72,8 +73,6 @@ class LinearModel(ABC):
                 exclude=tuple(pairs[rows] for pairs in excluded),
                 candidates=candidates,
             )
-        without_history = X_rows.astype(bool) @ self.is_known.astype(np.int64) == 0
-        indices[without_history], scores[without_history] = -1, np.nan
         return indices, scores
 
     def score(self, X_rows: sparse.csr_array, row: np.ndarray, item_idx: np.ndarray) -> np.ndarray:
@@ -113,6 +112,11 @@ class LinearModel(ABC):
         keep = candidates[item] & self.is_known[item_idx[row]] & (item != item_idx[row])
         row, item = row[keep], item[keep]
         return _best(row, item, self.score(only_it, row, item), (shape[0], k))
+
+
+def _blocks(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    for first in range(0, len(rows), size):
+        yield rows[first : first + size]
 
 
 def _best(

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy import sparse
 
-from elsa_core.topk import top_k
+from elsa_core.topk import BLOCK_SCORES
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +34,35 @@ class Popularity:
         allowed: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k most popular items that the row does not store, as `Model.recommend` returns them."""
-        exclude = (X_rows,) if also_exclude is None else (X_rows, also_exclude)
-        everyone = torch.ones((X_rows.shape[0], 1))
-        counts = torch.from_numpy(self.n_users_of.astype(np.float32))[:, None]
-        return top_k(everyone, counts, k, exclude=exclude, candidates=allowed)
+        order = np.argsort(-self.n_users_of, kind="stable")
+        order = order if allowed is None else order[allowed[order]]
+        place = np.full(X_rows.shape[1], len(order))
+        place[order] = np.arange(len(order))
+        indices = np.full((X_rows.shape[0], k), -1, dtype=np.int64)
+        scores = np.full((X_rows.shape[0], k), np.nan, dtype=np.float32)
+        n_at_once = max(1, BLOCK_SCORES // max(1, X_rows.shape[1]))
+        for first in range(0, X_rows.shape[0], n_at_once):
+            rows = slice(first, first + n_at_once)
+            exclude = [pairs[rows].tocoo() for pairs in (X_rows, also_exclude) if pairs is not None]
+            row, nth, at = _first_free(exclude, place, k, len(order))
+            indices[first + row, nth], scores[first + row, nth] = order[at], self.n_users_of[order[at]]
+        return indices, scores
+
+
+def _first_free(
+    exclude: list[sparse.coo_array], place: np.ndarray, k: int, n_places: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first k places of each row that no pair of `exclude` (rows, n_items) takes: rows, 0 to k - 1, places.
+
+    Item i stands at place[i], which is n_places where it stands at none.
+    """
+    n_rows = exclude[0].shape[0]
+    n_excluded = sum(np.bincount(pairs.coords[0], minlength=n_rows) for pairs in exclude)
+    width = min(n_places, k + n_excluded.max(initial=0))
+    is_free = np.ones((n_rows, width), dtype=bool)
+    for pairs in exclude:
+        row, at = pairs.coords[0], place[pairs.coords[1]]
+        is_free[row[at < width], at[at < width]] = False
+    nth = is_free.cumsum(axis=1, dtype=np.int32)
+    row, at = np.nonzero(is_free & (nth <= k))
+    return row, nth[row, at] - 1, at

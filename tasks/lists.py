@@ -95,13 +95,10 @@ def capped_model(run: Run, model: "LinearModel") -> "dict[str, Capped]":
 
 def user_lists(lists: Lists, k: int) -> "Iterator[pa.RecordBatch]":
     """Personal items first; popular ones fill up where a user has no history that counts, or candidates run out."""
-    import numpy as np
-
     cap = lists.rules.max_per_category
     for of in _users(lists, k if cap is None else 8 * k):
         items, scores, is_personal = _ranking(lists, of, k) if cap is None else _capped(lists, of, k)
-        source = np.where(is_personal, "personal", "popular")
-        yield _ranked(lists, lists.user_ids, of, items, scores, ("user_id", "item_id"), source)
+        yield _ranked(lists, lists.user_ids, of, items, scores, ("user_id", "item_id"), is_personal)
 
 
 def _users(lists: Lists, width: int) -> "Iterator[np.ndarray]":
@@ -203,11 +200,12 @@ def _ranked(
     items: "np.ndarray",
     scores: "np.ndarray",
     names: tuple[str, str],
-    sources: "np.ndarray | None" = None,
+    is_personal: "np.ndarray | None" = None,
 ) -> "pa.RecordBatch":
     """One row per owner and rank from lists (rows, k); places without an item are left out."""
     import numpy as np
     import pyarrow as pa
+    from pyarrow import compute
 
     row, place = np.nonzero(items >= 0)
     columns = {
@@ -216,8 +214,8 @@ def _ranked(
         names[1]: lists.items.ids.take(pa.array(items[row, place])),
         "score": pa.array(scores[row, place]),
     }
-    if sources is not None:
-        columns["source"] = pa.array(sources[row, place])
+    if is_personal is not None:
+        columns["source"] = compute.if_else(pa.array(is_personal[row, place]), "personal", "popular")
     return pa.RecordBatch.from_pydict(columns)
 
 

@@ -102,7 +102,8 @@ def _write_lists(
     _register(connection, "computed", lists.user_lists(source, n_listed))
     is_read_once = source.users is None and not has_spares
     connection.execute(f"create temp {'view' if is_read_once else 'table'} computed_lists as from computed")
-    connection.execute("create temp view lists as from computed_lists" if source.users is None else sql("reused_lists"))
+    reused = "create temp view lists as from computed_lists" if source.users is None else sql("reused_lists")
+    connection.execute(reused)
     k = {"k": run.config.recommendations.k}
     _write(connection, run, "user_topk", k, n_bytes)
     if is_read_once:
