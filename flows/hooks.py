@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.config import Config
+from tasks.report import find_report
 from tasks.warehouse import end_lost_run
 
 if TYPE_CHECKING:
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def record_end(flow: "Flow", flow_run: "FlowRun", state: "State") -> None:
-    """Writes into the run's manifest that it crashed or was cancelled; whoever supervises the process calls this."""
+    """Writes that the run crashed or was cancelled, and its report; whoever supervises the process calls this."""
     config = Config.model_validate(flow_run.parameters["config"])
     reason = state.message or f"the flow run is {state.name}"
-    end_lost_run(Path(config.warehouse).absolute(), str(flow_run.id), state.name.lower(), reason)
+    run_id = end_lost_run(Path(config.warehouse).absolute(), str(flow_run.id), state.name.lower(), reason)
+    if run_id is not None:
+        find_report(config, run_id)

@@ -14,12 +14,12 @@ from tasks.interactions import build_interactions
 from tasks.materialize import materialize
 from tasks.matrix import build_matrix
 from tasks.publish import publish
-from tasks.report import write_report
+from tasks.report import reported_run
 from tasks.rules import apply_rules
 from tasks.stages import Outcome
 from tasks.train import check_device, refit, train
 from tasks.validate import validate
-from tasks.warehouse import end_run, open_run
+from tasks.warehouse import end_run
 
 
 @flow(name="nightly", on_crashed=[record_end], on_cancellation=[record_end])
@@ -31,7 +31,7 @@ def nightly(config: Config, resume: str | None = None, force_reason: str | None 
     check_device(config)
     check_expectations(config)
     limit = {"timeout_seconds": config.training_timeout_seconds}
-    with open_run(config, resume) as run:
+    with reported_run(config, resume) as run:
         get_run_logger().info("run %s", run.run_id)
         events = ingest(run)
         validate(run)
@@ -46,7 +46,6 @@ def nightly(config: Config, resume: str | None = None, force_reason: str | None 
             publish(run, materialize(run, events, interactions, matrix, rules, model))
         status = "published" if verdict.is_accepted else "rejected"
         end_run(run, status, verdict.reasons)
-    write_report(run, return_state=True)  # a report that fails does not undo a night
     outcome = Outcome(run.run_id, status, verdict.checks, verdict.reasons)
     name = "Drifting" if drift.warnings and verdict.is_accepted else status.capitalize()
     return Completed(name=name, message="; ".join((*verdict.reasons, *drift.warnings)) or None, data=outcome)

@@ -12,9 +12,10 @@ from tasks.interactions import build_interactions
 from tasks.materialize import materialize
 from tasks.matrix import build_matrix
 from tasks.publish import publish
+from tasks.report import reported_run
 from tasks.rules import apply_rules
 from tasks.validate import validate
-from tasks.warehouse import end_run, open_run
+from tasks.warehouse import end_run
 
 
 @flow(name="refresh", on_crashed=[record_end], on_cancellation=[record_end])
@@ -24,7 +25,7 @@ def refresh(config: Config) -> State:
     Whether the new events drift is the next night's to judge, over all that came since the last one.
     """
     check_expectations(config)
-    with open_run(config) as run:
+    with reported_run(config) as run:
         get_run_logger().info("run %s", run.run_id)
         events = ingest(run, retry_refused=False)
         validate(run)

@@ -1,5 +1,7 @@
 """The report of a run: one HTML file with everything that happened, and the same in short as Prefect's artifacts."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from operator import sub
 from pathlib import Path
@@ -12,7 +14,21 @@ from prefect.context import TaskRunContext
 from tasks.config import Config
 from tasks.errors import InputError
 from tasks.facts import collect_facts
-from tasks.warehouse import Run, list_runs
+from tasks.warehouse import Run, list_runs, open_run
+
+
+@contextmanager
+def reported_run(config: Config, resume: str | None = None) -> Iterator[Run]:
+    """`open_run`, and a report of how the run ended. One that fails does not undo the run."""
+    run = None
+    try:
+        with open_run(config, resume) as run:
+            yield run
+    except Exception:
+        if run is not None:
+            write_report(run, return_state=True)
+        raise
+    write_report(run, return_state=True)
 
 
 @task
@@ -68,13 +84,14 @@ def _create_artifacts(facts: dict[str, Any], path: Path) -> None:
     checks = [f"- {'✓' if row['passed'] else '✗'} {row['verdict']}" for row in facts["gate"]]
     verdict = [
         f"**{manifest['status'].capitalize()}**: run {manifest['run_id']}",
-        *checks,
+        *(checks or [f"- {reason}" for reason in manifest["reasons"]]),
         f"`elsa report {manifest['run_id']}`",
     ]
     create_markdown_artifact(
         "\n".join(verdict), key="verdict", description="Whether tonight's model was published, and why"
     )
-    create_table_artifact(facts["metrics"], key="metrics", description="Means on the test users, with 95 % intervals")
+    if metrics := facts["metrics"]:
+        create_table_artifact(metrics, key="metrics", description="Means on the test users, with 95 % intervals")
     create_link_artifact(path.as_uri(), link_text=f"report of run {manifest['run_id']}", key="report")
 
 

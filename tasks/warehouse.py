@@ -155,12 +155,14 @@ def end_run(run: Run, status: str, reasons: tuple[str, ...] = ()) -> None:
     write_json(run.folder / "manifest.json", manifest)
 
 
-def end_lost_run(warehouse: Path, flow_run_id: str, status: str, reason: str) -> None:
-    """Writes how the run of a Prefect flow run ended whose process could not: crashed or cancelled."""
+def end_lost_run(warehouse: Path, flow_run_id: str, status: str, reason: str) -> str | None:
+    """Writes how the run of a flow run ended whose process could not, crashed or cancelled. Returns its id if any."""
     for path in warehouse.glob("runs/*/manifest.json"):
         manifest = read_manifest(path.parent)
         if manifest.get("flow_run_id") == flow_run_id and manifest["status"] in ("running", "failed"):
             write_json(path, manifest | {"status": status, "reasons": [reason], "finished_at": _now()})
+            return manifest["run_id"]
+    return None
 
 
 def read_manifest(folder: Path) -> dict:

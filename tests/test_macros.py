@@ -23,6 +23,7 @@ from tests.published_file import Ids, random_ease, random_histories, random_mode
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 
+SCRATCH = tempfile.TemporaryDirectory()  # for examples of Hypothesis, which have no fixtures of their own
 NASTY = ["it's", ' "quoted" ', "a b", " a b", "", "Zoë 日本 🎬", "'; drop table items; --", "$k", "%_", "\\n", "a\nb",
          "null", "NULL", "0", "1e3", "-1", "01", "1.0", "{}", "[1]", "user_id", "x" * 300]  # fmt: skip
 text_ids = st.one_of(
@@ -69,7 +70,7 @@ def makings(draw: st.DrawFn) -> Made:
 
 
 def publish(made: Made) -> World:
-    folder = Path(tempfile.mkdtemp())
+    folder = Path(tempfile.mkdtemp(dir=SCRATCH.name))
     return World(write_published(folder, *made, recommendations={"k": 8, "neighbors": 4}), *made)
 
 

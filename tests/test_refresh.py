@@ -63,6 +63,8 @@ def test_a_refresh_gives_what_a_full_materialisation_gives(
     assert f"of {N_USERS + 2} users have something new" in caplog.text
     n_computed = int(caplog.text.split(f" of {N_USERS + 2} users have something new")[0].split()[-1])
     assert n_computed == 7, "three with something new, two new ones, and two with popular items only"
+    report = Path("warehouse/runs", current_run_id(Path("warehouse")), "report.html").read_text()
+    assert "<title>Published: run" in report
     partly = published_digest()
     assert refreshed_in_full(monkeypatch) == partly
     assert tables("from user_topk where user_id = 5 order by rank") != before
@@ -90,6 +92,8 @@ def test_other_rules_make_everything_anew(
     add(new_events())
     refresh(config(**settings(**changes)))
     assert "users have something new" not in caplog.text
+    report = Path("warehouse/runs", current_run_id(Path("warehouse")), "report.html").read_text()
+    assert "<title>Published: run" in report
     partly = published_digest()
     assert refreshed_in_full(monkeypatch, **changes) == partly
 
@@ -111,6 +115,8 @@ def test_a_new_item_lengthens_lists_that_were_short(
     refresh(config(**settings(**changes)))
     assert tables("select count(*) from user_topk")[0][0] > before + N_USERS - 10
     assert tables("select count(distinct user_id) from user_topk where item_id = 500")[0][0] > N_USERS - 10
+    report = Path("warehouse/runs", current_run_id(Path("warehouse")), "report.html").read_text()
+    assert "<title>Published: run" in report
     partly = published_digest()
     assert refreshed_in_full(monkeypatch, **changes) == partly
 
@@ -163,6 +169,8 @@ def test_large_tables_of_a_refresh_are_parquet_files_too(
     add(new_events())
     refresh(config(**settings(**large)))
     assert tables(views) == [(of_night,)]
+    report = Path("warehouse/runs", current_run_id(Path("warehouse")), "report.html").read_text()
+    assert "<title>Published: run" in report
     partly = published_digest()
     assert refreshed_in_full(monkeypatch, **large) == partly
 
@@ -175,6 +183,8 @@ def test_one_refresh_after_another_and_then_a_night(world: Path, monkeypatch: py
         rows = [(int(user), int(rng.integers(0, 60)), 5.0, 1_700_000_000 + number) for user in users]
         add(pl.DataFrame(rows, schema=community_events().schema, orient="row"), f"more{number}")
         refresh(config(**settings()))
+    report = Path("warehouse/runs", current_run_id(Path("warehouse")), "report.html").read_text()
+    assert "<title>Published: run" in report
     partly = published_digest()
     assert refreshed_in_full(monkeypatch) == partly
     assert nightly(config(**settings())).status == "published"

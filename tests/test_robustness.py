@@ -6,8 +6,11 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import duckdb
 import polars as pl
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.states import Crashed
 
 from flows.hooks import record_end
@@ -36,11 +39,18 @@ def test_a_stage_waits_for_somebody_who_has_the_events_open(world: Path, caplog:
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_what_will_not_pass_is_not_tried_again(world: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_will_not_pass_is_tried_once_and_has_a_report(world: Path, caplog: pytest.LogCaptureFixture) -> None:
     Path("data/ratings.parquet").write_text("no Parquet")
     with pytest.raises(InputError, match="cannot be read"):
         nightly(config())
     assert "will start" not in caplog.text
+    [run] = list_runs(world / "warehouse")
+    report = (world / "warehouse" / "runs" / run["run_id"] / "report.html").read_text()
+    assert "<title>Failed: run" in report and "cannot be read" in report
+    with get_client(sync_client=True) as client:
+        verdicts = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["verdict"])))
+    [verdict] = [one.data for one in verdicts if run["run_id"] in one.data]
+    assert verdict.startswith("**Failed**") and "cannot be read" in verdict
 
 
 @pytest.mark.parametrize(
@@ -48,6 +58,9 @@ def test_what_will_not_pass_is_not_tried_again(world: Path, caplog: pytest.LogCa
     [
         (WarehouseBusy("busy"), True),
         (OSError(5, "Input/output error"), True),
+        (duckdb.IOException("IO Error: Could not read from file: Input/output error"), True),
+        (InputError("events.duckdb cannot be opened: Stale file handle"), True),
+        (duckdb.IOException("IO Error: Could not write: No space left on device"), False),
         (OSError(28, "No space left on device"), False),
         (FileNotFoundError(2, "no such file"), False),
         (InputError("wrong"), False),
@@ -89,6 +102,8 @@ def test_a_supervisor_records_how_a_run_ended_whose_process_is_gone(world: Path)
         status = {"another": "running", "abc": "crashed"}[flow_run_id]
         assert read_manifest(run.folder)["status"] == status
     assert read_manifest(run.folder)["reasons"] == ["Flow run process exited with code -9"]
+    report = (run.folder / "report.html").read_text()
+    assert "<title>Crashed: run" in report and "Flow run process exited with code -9" in report
 
 
 @pytest.mark.usefixtures("prefect_server")
