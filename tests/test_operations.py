@@ -176,6 +176,16 @@ def test_cron_deployments_get_scheduled_runs(place: Place) -> None:
             body = {"end_time": (datetime.now(UTC) + timedelta(days=2)).isoformat()}
             client.request("POST", "/deployments/{id}/schedule", path_params={"id": deployment.id}, json=body)
             assert [run for run in client.read_flow_runs() if run.deployment_id == deployment.id], name
+    place.command(BIN / "prefect", "--no-prompt", "deployment", "schedule", "pause", "--all")  # the rest starts its own
+
+
+def test_a_night_that_nobody_starts_is_announced_as_late(place: Place) -> None:
+    night = place.run()
+    alert = place.alert_of("Late", 120)
+    assert alert["subject"] == "elsa nightly Late: it has not started"
+    assert alert["body"].startswith("It should have started at ")
+    with place.client() as client:
+        client.delete_flow_run(night)
 
 
 def test_a_night_runs_is_seen_and_a_second_one_at_once_is_cancelled(place: Place) -> None:
