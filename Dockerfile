@@ -1,5 +1,6 @@
-# A worker's image: the command elsa and Prefect, on CPU. Mount the warehouse and the configuration:
-#   docker run --rm -v "$PWD/warehouse:/app/warehouse" -v "$PWD/data:/app/data:ro" elsa nightly --config config/movielens.yaml
+# A worker's image: the command elsa and Prefect, on CPU. Mount the warehouse, the events and the configuration:
+#   docker run --rm -v "$PWD/warehouse:/app/warehouse" -v "$PWD/data:/app/data:ro" elsa-nightly \
+#     elsa nightly --config config/movielens.yaml
 FROM python:3.11-slim
 
 RUN useradd --create-home --uid 1000 elsa
@@ -16,5 +17,4 @@ RUN mkdir warehouse data && chown elsa warehouse data
 
 USER 1000
 ENV DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false
-ENTRYPOINT ["elsa"]
-CMD ["--help"]
+CMD ["elsa", "--help"]

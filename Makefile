@@ -40,15 +40,15 @@ test-pages: .venv/.ready  ## the report and the explore page in Chromium, which 
 server deploy worker: export PREFECT_HOME ?= $(CURDIR)/.prefect
 server deploy worker: export PREFECT_API_URL ?= http://127.0.0.1:4200/api
 server deploy worker: export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
-server deploy worker: export PREFECT_FLOWS_HEARTBEAT_FREQUENCY ?= 30
 server deploy worker: export DO_NOT_TRACK ?= 1
-deploy: export ELSA_CONFIG ?= $(CONFIG)
+deploy: export ELSA_CONFIG ?= $(if $(filter file,$(origin CONFIG)),$(error which configuration? make deploy CONFIG=my.yaml),$(CONFIG))
+deploy: export ELSA_HOME ?= $(CURDIR)
 
 server: .venv/.ready  ## a Prefect server on 127.0.0.1:4200; stop it with Ctrl-C
 	@$(BIN)/prefect server start --host 127.0.0.1 --port 4200
 
 deploy: .venv/.ready  ## put the deployments and automations in place on the server
-	@$(BIN)/prefect work-pool create elsa --type process --overwrite
+	@$(BIN)/prefect work-pool inspect elsa >/dev/null 2>&1 || $(BIN)/prefect work-pool create elsa --type process
 	@$(BIN)/prefect --no-prompt deploy --all
 	@$(BIN)/python -m flows.automations
 

@@ -12,21 +12,22 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 PATH = Path("automations.yaml")
+NOTIFY = "send-notification"
 HOW_TO = "set ELSA_ALERT_BLOCK to a notification block of Prefect, such as slack-webhook/ops"
 
 
 def put_in_place(path: Path, block: str | None) -> list[str]:
     """Creates the file's automations, in which $block is the notification block of that type and name.
 
-    Without a block, those that need one are left out. Returns the names of what is in place. Raises ValueError where
-    Prefect has no such block.
+    Without one, it is the block that they have had so far; where they never had one, those that need it are left out.
+    Returns the names of what is in place. Raises ValueError where Prefect has no such block.
     """
     from prefect.client.orchestration import get_client
     from prefect.events.schemas.automations import AutomationCore
 
     with get_client(sync_client=True) as client:
-        block_id = None if block is None else str(_block_id(client, block))
         wanted = yaml.safe_load(path.read_text())["automations"]
+        block_id = _block_so_far(client, wanted) if block is None else str(_block_id(client, block))
         placed = [one for one in wanted if block_id or "$block" not in str(one)]
         for one in placed:
             for action in one["actions"]:
@@ -48,6 +49,12 @@ def _block_id(client: "SyncPrefectClient", block: str) -> UUID:
         raise ValueError(f"Prefect has no block {block!r}; {HOW_TO}") from None
 
 
+def _block_so_far(client: "SyncPrefectClient", wanted: list[dict]) -> str | None:
+    earlier = [one for name in wanted for one in client.read_automations_by_name(name["name"])]
+    ids = [str(action.block_document_id) for one in earlier for action in one.actions if action.type == NOTIFY]
+    return next(iter(ids), None)
+
+
 def main() -> int:
     """Puts them in place and says which."""
     block = os.environ.get("ELSA_ALERT_BLOCK")
@@ -57,7 +64,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print("in place:", *placed, sep="\n  ")
-    if block is None:
+    if block is None and len(placed) == 1:
         print(f"Nobody is told of nights that fail; {HOW_TO}, and deploy again.")
     return 0
 

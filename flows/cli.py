@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import history, published
 from tasks.config import Config, read_config, reference
-from tasks.errors import InputError
+from tasks.errors import InputError, WarehouseBusy
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -181,7 +181,10 @@ def _print_tables(config: Config) -> None:
 def _refresh(options: argparse.Namespace) -> int:
     from flows.refresh import refresh
 
-    print(f"\npublished run {_run_flow(refresh, read_config(options.config))}")
+    state = _run_flow(refresh, read_config(options.config), return_state=True)
+    if state.name == "Skipped":
+        raise WarehouseBusy(state.message)
+    print(f"\npublished run {state.result()}")
     return 0
 
 

@@ -6,6 +6,7 @@ from prefect.states import Completed, State
 from flows.hooks import record_end
 from tasks.adopt import adopt
 from tasks.config import Config
+from tasks.errors import RunUnderWay
 from tasks.expectations import check_expectations
 from tasks.ingest import ingest
 from tasks.interactions import build_interactions
@@ -22,9 +23,17 @@ from tasks.warehouse import end_run
 def refresh(config: Config) -> State:
     """Ingests, validates, and publishes tables of the published model for everyone, new users among them.
 
+    Where another run has the warehouse, nothing is done, and the state is called Skipped.
     Whether the new events drift is the next night's to judge, over all that came since the last one.
     """
     check_expectations(config)
+    try:
+        return _refresh(config)
+    except RunUnderWay as busy:  # it makes tables, too
+        return Completed(name="Skipped", message=str(busy))
+
+
+def _refresh(config: Config) -> State:
     with reported_run(config) as run:
         get_run_logger().info("run %s", run.run_id)
         events = ingest(run, retry_refused=False)

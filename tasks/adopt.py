@@ -4,13 +4,14 @@ from prefect import get_run_logger, task
 
 from tasks.champion import STAGES, has_lost_items, load_champion
 from tasks.errors import InputError
+from tasks.retries import RETRIES
 from tasks.stages import Matrix, Trained
 from tasks.warehouse import Run, current_run_id, digest_of_file, read_manifest
 
 DECIDE_MODELS = ("holdout", "interactions", "policy_configs")
 
 
-@task
+@task(**RETRIES)
 def adopt(run: Run, matrix: Matrix) -> Trained:
     """Saves both models in the run's folder. Items that they do not know are recommended by popularity only.
 

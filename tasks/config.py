@@ -351,7 +351,7 @@ class Config(Section):
 
     warehouse: str = key("warehouse", "Folder for everything that the nights write. A data set has a warehouse of its own. Relative to the working directory.", unit="path", min_length=1)
     memory_limit: str = key("4GB", "Most memory that DuckDB takes before it spills to disk.", unit="bytes", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
-    lock_wait_seconds: float = key(0.0, "How long a run waits for another one that is using the warehouse; 0 leaves at once.", unit="seconds", ge=0)
+    lock_wait_seconds: float = key(600.0, "How long a run waits for another one that is using the warehouse; 0 leaves at once.", unit="seconds", ge=0)
     seed: int = key(0, "Seed of everything random; two CPU runs with one seed are equal.", unit="any number", ge=0)
     training_timeout_seconds: float | None = key(None, "A training or refit that takes longer is stopped, and the night fails.", unit="seconds", gt=0)
     source: Source = key(None, "Where events and items come from.", factory=Source)

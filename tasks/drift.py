@@ -63,9 +63,10 @@ def watch_drift(run: Run) -> Drift:
     n_nights = max((one.n_nights for one in watched), default=0)
     if is_refused:
         raise ValidationFailed(
-            f"tonight's {n_new:,} new events differ from those of {n_nights} earlier nights; nothing was "
-            "trained or published:\n  " + "\n  ".join(map(str, odd)) + "\nIf that is as it should be, run once with "
-            "drift.severity: warning, and later nights will know it"
+            f"tonight's {n_new:,} new events differ from those of {n_nights} earlier nights: {odd[0]}"
+            + "".join(f"\n  {one}" for one in odd[1:])
+            + "\nNothing was trained or published. If that is as it should be, run once with drift.severity: "
+            "warning, and later nights will know it"
         )
     handle = Drift("drift.parquet", n_new, n_nights, tuple(map(str, odd)))
     if handle.n_nights < rules.min_nights:

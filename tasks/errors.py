@@ -17,3 +17,7 @@ class WarehouseBusy(InputError):
     """Another run is writing to the warehouse."""
 
     exit_code = 5
+
+
+class RunUnderWay(WarehouseBusy):
+    """Another run has the warehouse's lock."""

@@ -58,7 +58,7 @@ def judge(run: Run, evaluation: Evaluation, force_reason: str | None = None) -> 
         checks.append(_said("no loss against the published model", verdict))
     checks += compare(run, _comparisons(run, evaluation))
     reasons = tuple(check.verdict for check in checks if not check.passed)
-    is_accepted = not reasons or force_reason is not None
+    is_accepted = not reasons or bool((force_reason or "").strip())
     if reasons and is_accepted:
         forced = f"published all the same: {me()} forced it at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {force_reason}"
         checks.append(_said("forced", forced))

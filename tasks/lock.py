@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from tasks.errors import InputError, WarehouseBusy
+from tasks.errors import InputError, RunUnderWay
 
 SECONDS_FOR_A_GLANCE = 1.0  # whoever only looks at the lock holds it for a moment
 
@@ -32,11 +32,11 @@ def locked(path: Path, wait_seconds: float = 0.0) -> Iterator[None]:
     """Holds the lock in the file `path`, which says who holds it since when.
 
     The system releases it when the process ends, however it ends: what a dead process left written in the file holds
-    nobody up. Raises WarehouseBusy if a living one has it for longer than `wait_seconds`.
+    nobody up. Raises RunUnderWay if a living one has it for longer than `wait_seconds`.
     """
     with path.open("a+") as lock:
         if not _take(lock, wait_seconds):
-            raise WarehouseBusy(
+            raise RunUnderWay(
                 f"{path.parent} is in use by another run ({_owner(lock)}); wait for it to end, or stop it; "
                 "lock_wait_seconds says how long to wait"
             )

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import resources
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from prefect import get_run_logger, task
 
 from tasks import lists
 from tasks.retries import RETRIES
-from tasks.reuse import attach_earlier
+from tasks.reuse import attach_earlier, versions
 from tasks.stages import Events, Interactions, Matrix, Rules, Tables, Trained
 from tasks.warehouse import Run, attach_events, connect, files_of_all_runs, first_row, sql
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
-PACKAGES = ("duckdb", "great-expectations", "numpy", "polars", "prefect", "scipy", "torch")
 PUBLISHED = ("as_user_id", "as_item_id", "available_items", "user_topk_now", "recommend", "similar", "popular",
              "score", "score_pairs", "explain", "recommend_for")  # fmt: skip
 
@@ -194,7 +192,7 @@ def _write_record_tables(
             "k": run.config.recommendations.k,
             "neighbors": run.config.recommendations.neighbors,
             "config": run.config.model_dump_json(),
-            "versions": json.dumps({package: version(package) for package in PACKAGES}),
+            "versions": json.dumps(versions()),
         },
         "run_metrics": {"metrics": files_of_all_runs(run.warehouse, "evaluate", "metrics.parquet")},
         "gate_checks": {"gate_checks": files_of_all_runs(run.warehouse, "gate", "gate_checks.parquet")},

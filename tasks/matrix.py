@@ -7,6 +7,7 @@ from prefect import get_run_logger, task
 
 from tasks.errors import InputError
 from tasks.resume import resumable
+from tasks.retries import RETRIES
 from tasks.stages import Interactions, Matrix
 from tasks.warehouse import Run, connect, digest_of_file, sql
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
-@task
+@task(**RETRIES)
 @resumable("matrix", Matrix, reads=("holdout",))
 def build_matrix(run: Run, interactions: Interactions) -> Matrix:
     """Writes what `stages.Matrix` names. Rows are all users, columns the items that count."""

@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,21 +16,26 @@ class JsonLines(logging.Handler):
 
     def __init__(self, path: Path, run_id: str):
         super().__init__()
-        self.file, self.run_id = path.open("a"), run_id
+        self.file, self.run_id = path.open("a", encoding="utf-8", errors="backslashreplace"), run_id
 
     def emit(self, record: logging.LogRecord) -> None:
+        trace = "\n" + logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
         line = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "run_id": self.run_id,
             "level": record.levelname,
             "stage": getattr(record, "task_name", None),
-            "message": record.getMessage(),
+            "message": record.getMessage() + trace,
         }
-        self.file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self.file.flush()
+        try:
+            self.file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self.file.flush()
+        except OSError:  # a full disk ends the night at its own file, not at a line about it
+            self.handleError(record)
 
     def close(self) -> None:
-        self.file.close()
+        with suppress(OSError):
+            self.file.close()
         super().close()
 
 

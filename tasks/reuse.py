@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from prefect import get_run_logger
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from duckdb import DuckDBPyConnection
 
+PACKAGES = ("duckdb", "elsa-nightly", "great-expectations", "numpy", "polars", "prefect", "scipy", "torch")
+
 
 def attach_earlier(
     connection: "DuckDBPyConnection", run: Run, trained: Trained, source: Lists, n_listed: int, at: datetime
@@ -22,13 +25,15 @@ def attach_earlier(
 
     A list stays only where it has all of its `n_listed` items, spares included: a new item lengthens shorter ones.
     Returns which other users there are, as rows of the matrices; None where nothing can be reused: another model,
-    other rules, or other items that may be recommended.
+    other rules, other software, or other items that may be recommended.
     """
     if trained.model_run_id == run.run_id or run.config.policy_configs.policy.policy_type == "ease":
         return None
     connection.execute(f"attach '{(run.warehouse / 'current.duckdb').resolve()}' as earlier (read_only)")
-    model_run_id, config = first_row(connection, "select model_run_id, config from earlier.run_info")
+    facts = "select model_run_id, config, versions from earlier.run_info"
+    model_run_id, config, software = first_row(connection, facts)
     has_changed = _rules(json.loads(config)) != _rules(run.config.model_dump(mode="json"))
+    has_changed |= json.loads(software) != versions()
     if model_run_id != trained.model_run_id or has_changed:
         return None
     connection.register("known_items", next(scored_items(source)))
@@ -41,6 +46,11 @@ def attach_earlier(
     users = connection.execute(others, {"users": str(run.folder / "users.parquet")}).fetchnumpy()["user_idx"]
     get_run_logger().info(f"{len(users):,} of {len(source.user_ids):,} users have something new")
     return users.astype("int64")
+
+
+def versions() -> dict[str, str]:
+    """Of the software that computes what is published."""
+    return {package: version(package) for package in PACKAGES}
 
 
 def _rules(config: dict) -> tuple[dict, dict | None]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger, task
 
 from tasks.errors import InputError
+from tasks.retries import RETRIES
 from tasks.stages import RULES, Rules
 from tasks.warehouse import Run, attach_events, connect, digest_of_file, first_row, sql
 
@@ -25,7 +26,7 @@ WITHOUT = {
 }
 
 
-@task
+@task(**RETRIES)
 def apply_rules(run: Run) -> Rules:
     """Writes rules.parquet. Raises InputError where a column or a filter cannot be used, before any training."""
     path = run.folder / RULES

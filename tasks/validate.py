@@ -30,7 +30,7 @@ def validate(run: Run) -> Validated:
     """
     import polars as pl
 
-    _refuse_without_events(run)
+    _count_refused(run)
     results = _run(run, as_great_expectations(run.config))
     rows = [_describe(run, *found) for found in zip(all_expectations(run.config), results, strict=True)]
     pl.DataFrame(rows, infer_schema_length=None).write_parquet(run.folder / "validation.parquet")
@@ -40,8 +40,9 @@ def validate(run: Run) -> Validated:
         with connect(run.events, run.config) as connection:
             refuse(connection, unchecked_only=True)
         raise ValidationFailed(
-            f"{len(stopping)} of {len(rows)} expectations about the events do not hold; nothing was "
-            "trained or published:\n  " + "\n  ".join(stopping)
+            f"{len(stopping)} of {len(rows)} expectations about the events do not hold: {stopping[0]}"
+            + "".join(f"\n  {one}" for one in stopping[1:])
+            + "\nNothing was trained or published"
         )
     with connect(run.events, run.config) as connection:
         check(connection)
@@ -53,7 +54,8 @@ def validate(run: Run) -> Validated:
     return handle
 
 
-def _refuse_without_events(run: Run) -> None:
+def _count_refused(run: Run) -> None:
+    """Says how many files are left out. Raises InputError in a warehouse without events."""
     n_refused = None
     if run.events.exists():
         with connect(run.events, run.config, read_only=True) as connection:
@@ -62,10 +64,7 @@ def _refuse_without_events(run: Run) -> None:
     if n_refused is None:
         raise InputError(f"{run.config.warehouse} holds no events yet; take some in with: elsa ingest --config FILE")
     if n_refused:
-        raise ValidationFailed(
-            f"{n_refused} files were refused when they were taken in or checked last; correct them or the "
-            "configuration, and take them in again with: elsa ingest --config FILE"
-        )
+        get_run_logger().warning("%s refused files are left out; a night tries those again that are there", n_refused)
 
 
 def _run(run: Run, expectations: "list[OfGreatExpectations]") -> list[Any]:

@@ -65,7 +65,7 @@ class Run:
 def open_run(config: Config, resume: str | None = None) -> Iterator[Run]:
     """Locks the warehouse, makes the run's folder or takes up an earlier run's, and writes down if the run fails.
 
-    Raises WarehouseBusy if another run has the lock, InputError if the disk is full or may not be written to.
+    Raises RunUnderWay if another one has the lock, InputError if the disk is full or may not be written to.
     """
     warehouse = _folder(config)
     with explained(config, warehouse), locked(warehouse / "lock", config.lock_wait_seconds):
@@ -81,12 +81,14 @@ def open_run(config: Config, resume: str | None = None) -> Iterator[Run]:
             "replaces": current_run_id(warehouse),
             "flow_run_id": name_flow_run(run.run_id),
             "last_at": time.time(),
+            "is_resumed": resume is not None,
             "config": config.model_dump(),
         }
+        manifest.pop("finished_at", None)
         write_json(run.folder / "manifest.json", manifest)
         peak_bytes()
         try:
-            with log_to(run.folder / "log.jsonl", run.run_id):
+            with log_to(run.folder / "log.jsonl", run.run_id), explained(config, warehouse):
                 yield run
         except BaseException as error:
             with suppress(OSError):  # on a full disk the run counts as died
@@ -113,12 +115,12 @@ def explained(config: Config, warehouse: Path) -> Iterator[None]:
         yield
     except (InputError, KeyboardInterrupt):
         raise
-    except TimeoutError:
-        raise InputError(
-            f"training took longer than training_timeout_seconds={config.training_timeout_seconds}; allow more, or "
-            "train less: n_epochs, factors"
-        ) from None
     except Exception as error:
+        if _is_out_of_time(error):
+            raise InputError(
+                f"training took longer than training_timeout_seconds={config.training_timeout_seconds}; allow more, "
+                "or train less: n_epochs, factors"
+            ) from None
         signs = FULL_DISK + (NO_ENTRY if str(warehouse) in str(error) else ())
         said = next((line for line in str(error).splitlines() if any(sign in line for sign in signs)), None)
         if said is None:
@@ -126,6 +128,15 @@ def explained(config: Config, warehouse: Path) -> Iterator[None]:
         now = current_run_id(warehouse)
         got = "keep the tables they had" if now == before else f"get the tables of run {now} already"
         raise InputError(f"the warehouse cannot be written to: {said}; readers {got}") from error
+
+
+def _is_out_of_time(error: Exception) -> bool:
+    """Whether Prefect stopped a task; the system's time-outs are another matter."""
+    if not isinstance(error, TimeoutError):
+        return False
+    from prefect.task_engine import TaskRunTimeoutError
+
+    return isinstance(error, TaskRunTimeoutError)
 
 
 def flipping(warehouse: Path) -> AbstractContextManager[None]:
@@ -170,14 +181,15 @@ def read_manifest(folder: Path) -> dict:
 
 
 def list_runs(warehouse: Path) -> list[dict]:
-    """The manifests of all runs, oldest first; a run that says it is running while nobody holds the lock has died."""
+    """The manifests of all runs, oldest first; who says to be running without the lock has died."""
     is_idle = not is_locked(warehouse / "lock")
     published = {current_run_id(warehouse), *(entry["run_id"] for entry in publications(warehouse))}
     manifests = [read_manifest(path.parent) for path in sorted(warehouse.glob("runs/*/manifest.json"))]
+    newest = max((manifest["started_at"] for manifest in manifests), default="")
     for manifest in manifests:
         if manifest["run_id"] in published:
             manifest["status"] = "published"  # whatever happened after the flip
-        elif manifest["status"] == "running" and is_idle:
+        elif manifest["status"] == "running" and (is_idle or manifest["started_at"] < newest):
             manifest["status"] = "died"
     return manifests
 

@@ -80,6 +80,7 @@ def settings(**changes: dict) -> dict:
     """The configuration of the small world; `changes` replace keys inside its sections, but a policy as a whole."""
     base = {
         "warehouse": "warehouse",
+        "lock_wait_seconds": 0,
         "source": {
             "events": "data/ratings.parquet",
             "columns": {"user_id": "user", "item_id": "movie", "timestamp": "at", "value": "rating"},

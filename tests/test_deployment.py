@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 def prefect(api_url: str, *arguments: str) -> None:
     program = Path(sys.executable).parent / "prefect"
-    environment = {**os.environ, "PREFECT_API_URL": api_url, "DO_NOT_TRACK": "1"}
+    environment = {**os.environ, "PREFECT_API_URL": api_url, "DO_NOT_TRACK": "1", "ELSA_HOME": str(ROOT)}
     subprocess.run([program, *arguments], cwd=ROOT, env=environment, check=True, capture_output=True)
 
 
@@ -61,10 +61,10 @@ def test_automations_are_put_in_place_once_and_with_the_block_if_there_is_one() 
         put_in_place(path, "custom-webhook/nobody")
     block = CustomWebhookNotificationBlock(name="elsa", url="http://127.0.0.1:9", json_data={})
     block_id = block.save("elsa-alerts")
-    for _ in range(2):
-        placed = put_in_place(path, "custom-webhook/elsa-alerts")
-    assert placed == ["elsa nights that need someone", lost]
+    for name in ("custom-webhook/elsa-alerts", "custom-webhook/elsa-alerts", None):
+        placed = put_in_place(path, name)
+    assert placed == ["elsa nights that need someone", "elsa nights that do not end", lost]
     with get_client(sync_client=True) as client:
         found = {one.name: one for one in client.read_automations()}
     assert sorted(found) == sorted(placed)
-    assert found[placed[0]].actions[0].block_document_id == block_id
+    assert {found[name].actions[0].block_document_id for name in placed[:2]} == {block_id}, "kept without its name"

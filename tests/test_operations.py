@@ -19,6 +19,7 @@ import duckdb
 import pytest
 import yaml
 
+from flows.automations import put_in_place
 from tasks.config import Config
 from tasks.lock import is_locked
 from tasks.warehouse import current_run_id, list_runs
@@ -62,9 +63,9 @@ class Place:
             "PREFECT_HOME": str(folder / "prefect"),
             "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
             "DO_NOT_TRACK": "1",
             "ELSA_CONFIG": str(folder / "my.yaml"),
+            "ELSA_HOME": str(ROOT),
             "ELSA_ALERT_BLOCK": "custom-webhook/elsa-alerts",
         }
         self.processes = [self.start("server", "server", "start", "--host", "127.0.0.1", "--port", str(port))]
@@ -176,7 +177,7 @@ def test_cron_deployments_get_scheduled_runs(place: Place) -> None:
             body = {"end_time": (datetime.now(UTC) + timedelta(days=2)).isoformat()}
             client.request("POST", "/deployments/{id}/schedule", path_params={"id": deployment.id}, json=body)
             assert [run for run in client.read_flow_runs() if run.deployment_id == deployment.id], name
-    place.command(BIN / "prefect", "--no-prompt", "deployment", "schedule", "pause", "--all")  # the rest starts its own
+    place.command(BIN / "prefect", "--no-prompt", "deployment", "schedule", "pause", "--all")
 
 
 def test_a_night_that_nobody_starts_is_announced_as_late(place: Place) -> None:
@@ -194,6 +195,7 @@ def test_a_night_runs_is_seen_and_a_second_one_at_once_is_cancelled(place: Place
     until(lambda: place.state(first).is_running(), 120, "the first night runs")
     second = place.run()
     assert place.ends(second).is_cancelled()
+    place.alert_of("Cancelled")
     state = place.ends(first)
     assert (state.is_completed(), state.name) == (True, "Published")
     run_id = current_run_id(place.warehouse)
@@ -228,8 +230,17 @@ def test_a_night_that_fails_is_announced_with_its_reason_in_the_first_line(place
     assert "no such file: nowhere.parquet" in place.alert_of("Failed")["body"].splitlines()[0]
 
 
-def test_a_killed_night_is_crashed_at_once_and_the_next_one_succeeds(place: Place) -> None:
+def test_a_night_that_does_not_end_is_announced_and_killed_it_is_crashed_and_the_next_one_succeeds(
+    place: Place, tmp_path: Path
+) -> None:
+    impatient = tmp_path / "automations.yaml"
+    impatient.write_text((ROOT / "automations.yaml").read_text().replace("within: 21600", "within: 15"))
+    with place.client():
+        put_in_place(impatient, None)
     night = place.run(policy_configs=LONG)
+    until(lambda: [one for one in place.alerts if "still running" in one["subject"]], 120, "it is announced")
+    with place.client():
+        put_in_place(ROOT / "automations.yaml", None)
     os.kill(place.training_pid(), signal.SIGKILL)
     assert place.ends(night, 60).is_crashed()
     assert place.alert_of("Crashed")["body"].strip()

@@ -433,7 +433,7 @@ def test_a_living_owner_is_named(world: Path, holder) -> None:
     process.kill()
     process.join()
     with open_run(config()):
-        assert [run["status"] for run in list_runs(world / "warehouse")] == ["running", "running"]
+        assert [run["status"] for run in list_runs(world / "warehouse")] == ["died", "running"]
     assert list_runs(world / "warehouse")[0]["status"] == "died"
 
 

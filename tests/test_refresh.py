@@ -7,11 +7,15 @@ import duckdb
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 
 import tasks.materialize
+import tasks.reuse
+from flows.cli import main
 from flows.nightly import nightly
 from flows.refresh import refresh
 from tasks.errors import InputError
+from tasks.lock import locked
 from tasks.published import digest_of_tables
 from tasks.warehouse import current_run_id, list_runs
 from tests.conftest import N_ITEMS, N_USERS, community_events, config
@@ -154,6 +158,38 @@ def test_an_item_that_leaves_the_candidates_makes_everything_anew(world: Path, t
     refresh(config(**hidden))
     assert tables("select count(*) from user_topk where item_id = 6") == [(0,)]
     assert tables("select count(*) from user_topk") == [(10 * N_USERS,)]
+
+
+def test_where_another_run_is_under_way_it_is_skipped(world: Path, capsys: pytest.CaptureFixture) -> None:
+    nightly(config(**settings()))
+    Path("my.yaml").write_text(yaml.safe_dump(config(**settings()).model_dump(exclude_defaults=True)))
+    night = current_run_id(Path("warehouse"))
+    with locked(Path("warehouse/lock")):
+        state = refresh(config(**settings()), return_state=True)
+        assert main(["refresh", "--config", "my.yaml"]) == 5
+    assert (state.is_completed(), state.name) == (True, "Skipped") and "in use by another run" in state.message
+    assert "in use by another run" in capsys.readouterr().err
+    assert current_run_id(Path("warehouse")) == night and len(list_runs(Path("warehouse"))) == 1
+
+
+def test_tables_of_other_software_are_made_anew(
+    world: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nightly(config(**settings()))
+    add(new_events())
+    monkeypatch.setattr(tasks.reuse, "versions", lambda: {"torch": "another"})
+    refresh(config(**settings()))
+    assert "have something new" not in caplog.text
+
+
+def test_the_digest_is_also_of_tables_beside_the_file(world: Path, tables: Tables) -> None:
+    large = {"recommendations": {"k": 10, "neighbors": 5, "max_table_size": "0.1KB"}}
+    nightly(config(**settings(**large)))
+    before = published_digest()
+    [path] = Path("warehouse/published").glob("*/user_topk.parquet")
+    path.chmod(0o644)
+    pl.read_parquet(path).with_columns(pl.col("score") + 1).write_parquet(path)
+    assert published_digest() != before
 
 
 def test_large_tables_of_a_refresh_are_parquet_files_too(
