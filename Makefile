@@ -12,8 +12,7 @@ nightly: .venv/.ready  ## tonight's run on the demo data, or on your own: make n
 	@$(if $(filter config/movielens.yaml,$(CONFIG)),test -e data/movielens/ratings.parquet || $(BIN)/python -m tasks.demo_data data/movielens)
 	@$(BIN)/elsa nightly --config $(CONFIG)
 
-explore: .venv/.ready  ## a page for walking through the published tables, on this machine only
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[explore]'
+explore: .venv/.explore  ## a page for walking through the published tables, on this machine only
 	@$(BIN)/elsa explore --config $(CONFIG)
 
 test: .venv/.ready lint  ## the tests (under 5 minutes on 2 cores)
@@ -31,9 +30,8 @@ test-operations: .venv/.ready  ## a real Prefect server and worker, nights that 
 test-gpu: .venv/.ready  ## the tests that need a CUDA device; skipped, with the reason, where there is none
 	@$(BIN)/pytest -m gpu
 
-test-pages: .venv/.ready  ## the report and the explore page in Chromium, which is installed where apt can do it
-	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq --no-install-recommends chromium; } || true
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[explore,pages]'
+test-pages: .venv/.explore .venv/.pages  ## the report and the explore page in Chromium, which is installed where apt can do it
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq --no-install-recommends chromium; }
 	@OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_pages.py
 
 # a real Prefect on this machine alone; for another one, set PREFECT_API_URL
@@ -68,6 +66,10 @@ bench: nightly  ## benchmarks (two hours; most need the shared data); results be
 
 clean:  ## remove the environment and the demo data, never a warehouse
 	rm -rf .venv data/movielens build *.egg-info
+
+.venv/.explore .venv/.pages: .venv/.ready
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(patsubst .venv/.%,%,$@)]'
+	@touch $@
 
 .venv/.ready: pyproject.toml constraints.txt
 	@echo "setting up .venv (some minutes on first use)"

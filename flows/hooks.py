@@ -16,6 +16,7 @@ def record_end(flow: "Flow", flow_run: "FlowRun", state: "State") -> None:
     """Writes that the run crashed or was cancelled, and its report; whoever supervises the process calls this."""
     config = Config.model_validate(flow_run.parameters["config"])
     reason = state.message or f"the flow run is {state.name}"
-    run_id = end_lost_run(Path(config.warehouse).absolute(), str(flow_run.id), state.name.lower(), reason)
+    status = "cancelled" if state.is_cancelling() or state.is_cancelled() else "crashed"
+    run_id = end_lost_run(Path(config.warehouse).absolute(), str(flow_run.id), status, reason)
     if run_id is not None:
         find_report(config, run_id)

@@ -22,6 +22,8 @@ def look_up(connection: "DuckDBPyConnection", text: str, user_id: str | None, it
         facts["item"] = look_up_item(connection, item_id)
         if facts["item"] is None:
             facts["missing"] = f"item {item_id} is not in the catalogue of this run"
+        else:
+            facts["item"]["fans"] = select(connection, "explore/fans", {"item_id": item_id, "n": N_FANS})
     else:
         facts["found"] = suggest(connection, text)
     return facts
@@ -49,15 +51,11 @@ def look_up_user(
 
 
 def look_up_item(connection: "DuckDBPyConnection", item_id: str, n_listed: int = N_LISTED) -> dict | None:
-    """The item, its neighbours and the users in whose lists it stands highest; None for an unknown item."""
+    """The item and its neighbours; None for an unknown item."""
     found = select(connection, "explore/item", {"item_id": item_id})
     if not found:
         return None
-    return {
-        **found[0],
-        "neighbors": select(connection, "explore/neighbors", {"item_id": item_id, "k": n_listed}),
-        "fans": select(connection, "explore/fans", {"item_id": item_id, "n": N_FANS}),
-    }
+    return found[0] | {"neighbors": select(connection, "explore/neighbors", {"item_id": item_id, "k": n_listed})}
 
 
 def select(connection: "DuckDBPyConnection", query: str, parameters: dict | None = None) -> list[dict]:

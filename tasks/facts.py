@@ -24,27 +24,32 @@ COUNTS = [  # what is counted each night: its name, the stage that counted it, t
 
 def collect_facts(run: Run) -> dict[str, Any]:
     """Everything that the template shows, from what the run has left behind, however far it came."""
-    manifests = [manifest for manifest in list_runs(run.warehouse) if manifest["run_id"] <= run.run_id]
-    manifest = manifests[-1]
-    earlier = next((one for one in reversed(manifests[:-1]) if one["status"] == "published"), None)
+    all_runs = {manifest["run_id"]: manifest for manifest in list_runs(run.warehouse)}
+    manifests = [manifest for run_id, manifest in all_runs.items() if run_id <= run.run_id]
+    manifest = all_runs[run.run_id]
+    earlier = all_runs.get(manifest["replaces"])
     metric = _compared_metric(manifest)
     coverage = f"coverage@{metric.split('@')[1]}"
     metrics, history = _metrics(run, manifests, metric)
-    drift, model = _read(run, "drift.parquet"), _model_record(run, manifest)
+    gate, drift = _read(run, "gate_checks.parquet"), _read(run, "drift.parquet")
+    model = {} if is_refresh(manifest) else _model_record(run, manifest)
     banded = [row for row in drift if row.get("low") is not None and row["value"] is not None]
     measured = manifest.get("measured", {})
     return {
         "manifest": manifest,
+        "lead": _lead(manifest, gate),
+        "is_refresh": is_refresh(manifest),
         "earlier": earlier,
         "changes": _changes(manifest, earlier),
         "changed_keys": _changed_keys(manifest, earlier) if earlier else [],
         "metric": metric,
         "metrics": metrics,
         "models": list(dict.fromkeys(row["model"] for row in metrics)),
-        "gate": _read(run, "gate_checks.parquet"),
+        "gate": gate,
         "history": history,
         "validation": _read(run, "validation.parquet"),
         "drift": drift,
+        "is_drift_judged": _is_drift_judged(manifest),
         "choices": [choice for choice in model.get("choices", []) if "ndcg" in choice],
         "measured": measured,
         "lists": _lists(run),
@@ -57,6 +62,53 @@ def collect_facts(run: Run) -> dict[str, Any]:
             "stages": pictures.stages(measured) if measured else None,
         },
     }
+
+
+def is_refresh(manifest: dict) -> bool:
+    """Whether the run took over the model of another one, instead of training and judging its own."""
+    trained = manifest["stages"].get("train", {})
+    return "gate" not in manifest["stages"] and trained.get("model_run_id", manifest["run_id"]) != manifest["run_id"]
+
+
+def _lead(manifest: dict, gate: list[dict]) -> str:
+    """What became of the run, in a sentence; the reasons, if there are any, come behind it."""
+    status, last = manifest["status"], _last_stage(manifest)
+    if status == "published":
+        return _of_published(manifest, gate)
+    if status == "rejected":
+        kept = f"keep the tables of run {manifest['replaces']}" if manifest["replaces"] else "have none yet"
+        return f"Nothing was published, and readers {kept}."
+    if status == "running":
+        return "The run is at work" + (f"; {last} is done." if last else ".")
+    if status in ("ingested", "validated"):
+        return "Only the data was looked at; nothing was trained."
+    who = "The process ended without a word; the run" if status == "died" else "The run"
+    when = f"after {last}" if last else "before its first stage was finished"
+    resumed = " It had been resumed: what earlier attempts left is shown, too." if manifest.get("is_resumed") else ""
+    return f"{who} stopped {when}. Nothing was published.{resumed}"
+
+
+def _of_published(manifest: dict, gate: list[dict]) -> str:
+    if any(row["name"] == "forced" for row in gate):
+        return "Published all the same, although the gate says no:"
+    said = "The model passed every check of the gate, and readers got its tables."
+    if is_refresh(manifest):
+        model = manifest["stages"]["train"]["model_run_id"]
+        said = f"Tables made anew with the model of run {model}; nothing was trained or judged."
+    return f"{said} Afterwards something went wrong:" if manifest["reasons"] else said
+
+
+def _last_stage(manifest: dict) -> str | None:
+    """The stage that was finished last, since the run was started or resumed."""
+    start, measured = manifest["started_at"], manifest.get("measured", {})
+    finished = [(row["finished_at"], stage) for stage, row in measured.items() if row["finished_at"] >= start]
+    return max(finished)[1] if finished else None
+
+
+def _is_drift_judged(manifest: dict) -> bool:
+    """Bands count from some nights on. A night that drift stopped has no handle, and was judged."""
+    handle = manifest["stages"].get("drift")
+    return handle is None or handle["n_nights"] >= manifest["config"]["drift"]["min_nights"]
 
 
 def _compared_metric(manifest: dict) -> str:
@@ -81,7 +133,7 @@ def _metrics(run: Run, manifests: list[dict], metric: str) -> tuple[list[dict], 
     """Tonight's metrics, and the compared one of the last nights until tonight that were evaluated."""
     evaluated = [manifest for manifest in manifests if "evaluate" in manifest["stages"]][-N_NIGHTS:]
     files = [str(run.warehouse / "runs" / manifest["run_id"] / "metrics.parquet") for manifest in evaluated]
-    if not evaluated or evaluated[-1]["run_id"] != run.run_id:
+    if not evaluated:
         return [], []
     name, k = metric.split("@")
     nights = {
@@ -93,7 +145,8 @@ def _metrics(run: Run, manifests: list[dict], metric: str) -> tuple[list[dict], 
     }
     with connect(":memory:", run.config) as connection:
         tonight = {"metrics": files[-1], "own": _own_model(evaluated[-1])}
-        metrics = select(connection, "report/metrics", tonight)
+        is_own = evaluated[-1]["run_id"] == run.run_id
+        metrics = select(connection, "report/metrics", tonight) if is_own else []
         found = select(connection, "report/history", nights)
     status = {manifest["run_id"]: manifest["status"] for manifest in evaluated}
     return metrics, [{**row, "status": status[row["run_id"]]} for row in found]
@@ -119,10 +172,14 @@ def _changes(manifest: dict, earlier: dict | None) -> list[dict]:
 def _changed_keys(manifest: dict, earlier: dict) -> list[dict]:
     now, then = _flat(manifest["config"]), _flat(earlier["config"])
     return [
-        {"key": key, "now": now.get(key), "then": then.get(key)}
+        {"key": key, "now": _as_json(now.get(key)), "then": _as_json(then.get(key))}
         for key in sorted(now.keys() | then.keys())
         if now.get(key) != then.get(key)
     ]
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _flat(config: dict, prefix: str = "") -> dict[str, Any]:

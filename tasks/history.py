@@ -82,7 +82,7 @@ def prune(run: Run) -> list[str]:
     rules, warehouse = run.config.publication, run.warehouse
     with flipping(warehouse):
         history = publications(warehouse)
-        nights = [entry["run_id"] for entry in reversed(history) if _is_night(warehouse, entry["run_id"])]
+        nights = [entry["run_id"] for entry in reversed(history) if _is_night(warehouse / "runs" / entry["run_id"])]
         last = list(dict.fromkeys(nights))[: rules.keep]
         kept = {current_run_id(warehouse), run.run_id, *last}
         before = datetime.now(UTC) - timedelta(hours=rules.grace_hours)
@@ -100,14 +100,14 @@ def prune(run: Run) -> list[str]:
         return removed
 
 
-def _is_night(warehouse: Path, run_id: str) -> bool:
-    """Whether the run trained its model; what a refresh made anew is not kept beyond the grace time."""
-    folder = warehouse / "runs" / run_id
+def _is_night(folder: Path) -> bool:
+    """Whether the run judged a model of its own; what a refresh made anew is not kept beyond the grace time."""
     return (folder / "manifest.json").exists() and "gate" in read_manifest(folder)["stages"]
 
 
 def _remove_heavy(folder: Path) -> list[str]:
-    heavy = sorted(path for path in folder.iterdir() if path.name not in KEPT_FOREVER)
+    kept = KEPT_FOREVER if _is_night(folder) else KEPT_FOREVER - {"report.html"}
+    heavy = sorted(path for path in folder.iterdir() if path.name not in kept)
     for path in heavy:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return [path.name for path in heavy]

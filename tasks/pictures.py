@@ -77,10 +77,10 @@ def nights(rows: list[dict], metric: str) -> Picture:
         )
         axes.plot(places, values, color=MAIN, linewidth=1.2, label="tonight's model")
         axes.plot(places, [row["popularity"] for row in rows], color=OTHER, linestyle="--", label="popularity")
-        for status, colour, mark in (("published", MAIN, "o"), ("rejected", BAD, "X")):
-            own = [place for place in places if (rows[place]["status"] == "rejected") == (status == "rejected")]
+        for kind, colour, mark in (("published", MAIN, "o"), ("rejected", BAD, "X"), ("stopped", OTHER, "s")):
+            own = [place for place in places if _ending(rows[place]["status"]) == kind]
             if own:
-                axes.plot(own, [values[place] for place in own], mark, color=colour, markersize=6, label=status)
+                axes.plot(own, [values[place] for place in own], mark, color=colour, markersize=6, label=kind)
         shown = sorted({0, len(rows) // 2, len(rows) - 1})
         axes.set_xticks(shown, [f"{rows[place]['run_id'][4:6]}-{rows[place]['run_id'][6:8]}" for place in shown])
         axes.set_ylim(bottom=0)
@@ -88,6 +88,10 @@ def nights(rows: list[dict], metric: str) -> Picture:
 
     words = f"{metric} over {len(rows)} nights, from {values[0]:.4f} to {values[-1]:.4f}, with its 95 % interval."
     return _picture("nights", f"{metric}, night by night", words, draw)
+
+
+def _ending(status: str) -> str:
+    return status if status in ("published", "rejected") else "stopped"
 
 
 def training(history: list[dict], best_epoch: int) -> list[Picture]:
@@ -119,7 +123,8 @@ def _curve(points: list[tuple[int, float]], marked: int | None) -> "Callable[[Ax
 
 
 def drift(rows: list[dict]) -> Picture:
-    """Where tonight's value stands in its band; rows with metric, value, expected, low, high, passed."""
+    """Where tonight's value stands in its band, judged or not; rows with metric, value, low, high."""
+    inside = {row["metric"]: row["low"] <= row["value"] <= row["high"] for row in rows}
 
     def draw(axes: "Axes") -> None:
         axes.axvspan(-1, 1, color=GOOD, alpha=0.15, linewidth=0)
@@ -127,13 +132,14 @@ def drift(rows: list[dict]) -> Picture:
         for place, row in enumerate(rows):
             half = (row["high"] - row["low"]) / 2 or 1
             where = max(-2, min(2, (row["value"] - (row["low"] + row["high"]) / 2) / half))
-            axes.plot(where, place, "o" if row["passed"] else "X", color=MAIN if row["passed"] else BAD, markersize=8)
+            mark, colour = ("o", MAIN) if inside[row["metric"]] else ("X", BAD)
+            axes.plot(where, place, mark, color=colour, markersize=8)
         axes.set_yticks(range(len(rows)), [row["metric"].replace("_", " ") for row in rows], color=INK)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(-2.2, 2.2)
         axes.set_xticks([-1, 1], ["lowest", "highest expected"])
 
-    outside = [row["metric"] for row in rows if not row["passed"]]
+    outside = [metric for metric, is_inside in inside.items() if not is_inside]
     words = f"Outside their bands: {', '.join(outside)}." if outside else "Every metric stands within its band."
     return _picture("drift", "Tonight's new events in their bands", words, draw)
 
@@ -172,8 +178,8 @@ def popularity(rows: list[dict]) -> Picture:
 
     tenth = min(rows, key=lambda row: abs(row["share_of_items"] - 0.1))
     words = (
-        f"The most popular tenth of the catalogue has {tenth['of_histories']:.0%} of the histories and "
-        f"{tenth['of_lists']:.0%} of the places in the lists."
+        f"The most popular {tenth['share_of_items']:.0%} of the catalogue have {tenth['of_histories']:.0%} of the "
+        f"histories and {tenth['of_lists']:.0%} of the places in the lists."
     )
     return _picture("popularity", "How much goes to what is popular", words, draw)
 

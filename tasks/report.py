@@ -13,7 +13,7 @@ from prefect.context import TaskRunContext
 
 from tasks.config import Config
 from tasks.errors import InputError
-from tasks.facts import collect_facts
+from tasks.facts import collect_facts, is_refresh
 from tasks.warehouse import Run, list_runs, open_run
 
 
@@ -42,21 +42,24 @@ def write_report(run: Run) -> Path:
 
 
 def find_report(config: Config, run_id: str | None) -> Path:
-    """A run's report, by default the newest's; made now if there is none of how the run stands or ended.
+    """A run's report, by default of the newest that is no refresh; made now if there is none of how the run stands.
 
-    Raises InputError for an unknown run.
+    Raises InputError for an unknown run, and where it cannot be written.
     """
-    runs = {manifest["run_id"]: manifest["status"] for manifest in list_runs(Path(config.warehouse).absolute())}
+    runs = {manifest["run_id"]: manifest for manifest in list_runs(Path(config.warehouse).absolute())}
     if not runs:
         raise InputError(f"{config.warehouse} has no runs yet; start one with: elsa nightly --config FILE")
     if run_id not in (None, *runs):
         raise InputError(f"there is no run {run_id}; elsa runs lists them")
-    run = Run(config, run_id or max(runs))
+    run = Run(config, run_id or max(runs, key=lambda one: (not is_refresh(runs[one]), one)))
     path, manifest = run.folder / "report.html", run.folder / "manifest.json"
-    is_final = path.exists() and runs[run.run_id] not in ("running", "died")
+    is_final = path.exists() and runs[run.run_id]["status"] not in ("running", "died")
     if is_final and path.stat().st_mtime_ns > manifest.stat().st_mtime_ns:
         return path
-    return _write(run, collect_facts(run))
+    try:
+        return _write(run, collect_facts(run))
+    except OSError as error:
+        raise InputError(f"the report cannot be written: {error}") from None
 
 
 def _write(run: Run, facts: dict[str, Any]) -> Path:
@@ -84,15 +87,17 @@ def _create_artifacts(facts: dict[str, Any], path: Path) -> None:
     checks = [f"- {'✓' if row['passed'] else '✗'} {row['verdict']}" for row in facts["gate"]]
     verdict = [
         f"**{manifest['status'].capitalize()}**: run {manifest['run_id']}",
-        *(checks or [f"- {reason}" for reason in manifest["reasons"]]),
-        f"`elsa report {manifest['run_id']}`",
+        facts["lead"],
+        *(f"- {reason}" for reason in manifest["reasons"]),
+        *(["", "The gate:", *checks] if checks else []),
+        f"\n`elsa report {manifest['run_id']}`",
     ]
-    create_markdown_artifact(
-        "\n".join(verdict), key="verdict", description="Whether tonight's model was published, and why"
-    )
+    kind = "refresh" if facts["is_refresh"] else "verdict"
+    create_markdown_artifact("\n".join(verdict), key=kind, description="What became of the run, and why")
     if metrics := facts["metrics"]:
         create_table_artifact(metrics, key="metrics", description="Means on the test users, with 95 % intervals")
-    create_link_artifact(path.as_uri(), link_text=f"report of run {manifest['run_id']}", key="report")
+    if not facts["is_refresh"]:
+        create_link_artifact(path.as_uri(), link_text=f"report of run {manifest['run_id']}", key="report")
 
 
 def _number(value: float | None) -> str:

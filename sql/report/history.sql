@@ -14,4 +14,5 @@ select
 from named as n
 inner join (select unnest($runs) as run_id, unnest($models) as own) as o on n.run_id = o.run_id
 group by n.run_id
+having value is not null
 order by n.run_id

@@ -5,11 +5,15 @@ with personal as (
 
 edges as (
     select min(score) as least, greatest((max(score) - min(score)) / 40, 1e-12) as width from personal
+),
+
+placed as (
+    select least(39, floor((p.score - e.least) / e.width)) as place, e.least, e.width
+    from personal as p
+    cross join edges as e
 )
 
-select e.least + e.width * b.place as score, any_value(e.width) as width, count(*) as n
-from personal as p
-cross join edges as e
-cross join lateral (select least(39, floor((p.score - e.least) / e.width)) as place) as b
-group by all
+select least + width * place as score, width, count(*) as n
+from placed
+group by place, least, width
 order by score
