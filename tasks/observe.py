@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -41,12 +42,16 @@ class JsonLines(logging.Handler):
 
 @contextmanager
 def log_to(path: Path, run_id: str) -> Iterator[None]:
-    """Whatever the flow and its tasks log meanwhile is written to the file, too."""
+    """Whatever the flow and its tasks log meanwhile is written to the file, too, and what ends them, with its trace."""
     handler = JsonLines(path, run_id)
     for name in LOGGERS:
         logging.getLogger(name).addHandler(handler)
     try:
         yield
+    except Exception as error:
+        told = {"created": time.time(), "levelname": "ERROR", "msg": repr(error), "exc_info": sys.exc_info()}
+        handler.emit(logging.makeLogRecord(told))
+        raise
     finally:
         for name in LOGGERS:
             logging.getLogger(name).removeHandler(handler)

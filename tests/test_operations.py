@@ -115,6 +115,17 @@ class Place:
         ):
             yield client
 
+    @contextlib.contextmanager
+    def automations(self, folder: Path, old: str, new: str) -> Iterator[None]:
+        """Ours with something changed, so that a test need not wait as long as a person would."""
+        changed = folder / "automations.yaml"
+        changed.write_text((ROOT / "automations.yaml").read_text().replace(old, new))
+        with self.client():
+            put_in_place(changed, None)
+        yield
+        with self.client():
+            put_in_place(ROOT / "automations.yaml", None)
+
     def is_training(self) -> bool:
         runs = list_runs(self.warehouse)
         return bool(runs) and runs[-1]["status"] == "running" and "matrix" in runs[-1]["stages"]
@@ -233,14 +244,9 @@ def test_a_night_that_fails_is_announced_with_its_reason_in_the_first_line(place
 def test_a_night_that_does_not_end_is_announced_and_killed_it_is_crashed_and_the_next_one_succeeds(
     place: Place, tmp_path: Path
 ) -> None:
-    impatient = tmp_path / "automations.yaml"
-    impatient.write_text((ROOT / "automations.yaml").read_text().replace("within: 21600", "within: 15"))
-    with place.client():
-        put_in_place(impatient, None)
-    night = place.run(policy_configs=LONG)
-    until(lambda: [one for one in place.alerts if "still running" in one["subject"]], 120, "it is announced")
-    with place.client():
-        put_in_place(ROOT / "automations.yaml", None)
+    with place.automations(tmp_path, "within: 21600", "within: 15"):
+        night = place.run(policy_configs=LONG)
+        until(lambda: [one for one in place.alerts if "still running" in one["subject"]], 120, "it is announced")
     os.kill(place.training_pid(), signal.SIGKILL)
     assert place.ends(night, 60).is_crashed()
     assert place.alert_of("Crashed")["body"].strip()
@@ -249,16 +255,18 @@ def test_a_night_that_does_not_end_is_announced_and_killed_it_is_crashed_and_the
     assert place.ends(place.run()).name == "Published"
 
 
-def test_a_night_that_lost_its_worker_too_is_found_by_its_heartbeat(place: Place) -> None:
+def test_a_night_that_lost_its_worker_too_is_found_by_its_heartbeat(place: Place, tmp_path: Path) -> None:
     n_alerts = len(place.alerts)
-    night = place.run(policy_configs=LONG)
-    pid, worker = place.training_pid(), place.processes[-1]
-    time.sleep(35)  # a heartbeat
-    worker.kill()
-    worker.wait()
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    assert place.ends(night, 240).is_crashed()
+    with place.automations(tmp_path, "within: 90", "within: 40"):
+        night = place.run(policy_configs=LONG)
+        pid, worker = place.training_pid(), place.processes[-1]
+        time.sleep(35)  # a heartbeat
+        assert place.state(night).is_running()
+        worker.kill()
+        worker.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        assert place.ends(night, 240).is_crashed()
     until(lambda: len(place.alerts) > n_alerts, 60, "it is announced")
     assert "its heartbeat stopped" in place.alerts[-1]["body"]
     assert list_runs(place.warehouse)[-1]["status"] == "died"

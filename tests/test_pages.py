@@ -92,14 +92,21 @@ def test_the_report_can_be_read(
 
 def test_pictures_have_marks_in_them(nights: Nights, open_page: "Callable[..., Page]") -> None:
     page = open_page((nights.folder(1) / "report.html").as_uri())
-    marks = page.evaluate("""() => [...document.querySelectorAll("figure svg")].map((picture) => [
-        picture.querySelector("title").textContent,
-        [...picture.querySelectorAll("g[id*=axes] path, g[id*=axes] use")].filter((mark) => {
-            const box = mark.getBoundingClientRect(), style = getComputedStyle(mark);
-            return box.width + box.height > 1 && (style.fill !== "none" || style.stroke !== "none");
-        }).length,
-    ])""")
-    assert len(marks) >= 8 and min(n for _, n in marks) >= 4, marks
+    marks = page.evaluate("""() => {
+        const colours = ["--main", "--other", "--good", "--bad"].map((name) => {
+            const probe = document.body.appendChild(document.createElement("i"));
+            probe.style.color = `var(${name})`;
+            return getComputedStyle(probe).color;
+        });
+        return [...document.querySelectorAll("figure svg")].map((picture) => [
+            picture.querySelector("title").textContent,
+            [...picture.querySelectorAll("g[id*=axes] path, g[id*=axes] use")].filter((mark) => {
+                const box = mark.getBoundingClientRect(), style = getComputedStyle(mark);
+                return box.width + box.height > 1 && (colours.includes(style.fill) || colours.includes(style.stroke));
+            }).length,
+        ]);
+    }""")
+    assert len(marks) >= 8 and min(n for _, n in marks) >= 1, "what stands for data has a colour of its own"
     for picture in page.get_by_role("img").all():
         assert picture.get_attribute("aria-labelledby")
 

@@ -17,6 +17,7 @@ from flows.refresh import refresh
 from tasks.errors import InputError
 from tasks.lock import locked
 from tasks.published import digest_of_tables
+from tasks.report import find_report
 from tasks.warehouse import current_run_id, list_runs
 from tests.conftest import N_ITEMS, N_USERS, community_events, config
 
@@ -68,7 +69,10 @@ def test_a_refresh_gives_what_a_full_materialisation_gives(
     n_computed = int(caplog.text.split(f" of {N_USERS + 2} users have something new")[0].split()[-1])
     assert n_computed == 7, "three with something new, two new ones, and two with popular items only"
     report = Path("warehouse/runs", current_run_id(Path("warehouse")), "report.html").read_text()
-    assert "<title>Published: run" in report
+    assert f"Tables made anew with the model of run {night.run_id}; nothing was trained or judged." in report
+    assert f"The report of run {night.run_id} has those of the model" in report and "Drift was not judged" in report
+    assert "Training loss" not in report and "passed every check" not in report
+    assert find_report(config(**settings()), None).parent.name == night.run_id, "the night is what one asks for"
     partly = published_digest()
     assert refreshed_in_full(monkeypatch) == partly
     assert tables("from user_topk where user_id = 5 order by rank") != before
@@ -96,8 +100,6 @@ def test_other_rules_make_everything_anew(
     add(new_events())
     refresh(config(**settings(**changes)))
     assert "users have something new" not in caplog.text
-    report = Path("warehouse/runs", current_run_id(Path("warehouse")), "report.html").read_text()
-    assert "<title>Published: run" in report
     partly = published_digest()
     assert refreshed_in_full(monkeypatch, **changes) == partly
 
@@ -119,8 +121,6 @@ def test_a_new_item_lengthens_lists_that_were_short(
     refresh(config(**settings(**changes)))
     assert tables("select count(*) from user_topk")[0][0] > before + N_USERS - 10
     assert tables("select count(distinct user_id) from user_topk where item_id = 500")[0][0] > N_USERS - 10
-    report = Path("warehouse/runs", current_run_id(Path("warehouse")), "report.html").read_text()
-    assert "<title>Published: run" in report
     partly = published_digest()
     assert refreshed_in_full(monkeypatch, **changes) == partly
 
@@ -205,8 +205,6 @@ def test_large_tables_of_a_refresh_are_parquet_files_too(
     add(new_events())
     refresh(config(**settings(**large)))
     assert tables(views) == [(of_night,)]
-    report = Path("warehouse/runs", current_run_id(Path("warehouse")), "report.html").read_text()
-    assert "<title>Published: run" in report
     partly = published_digest()
     assert refreshed_in_full(monkeypatch, **large) == partly
 
@@ -219,8 +217,6 @@ def test_one_refresh_after_another_and_then_a_night(world: Path, monkeypatch: py
         rows = [(int(user), int(rng.integers(0, 60)), 5.0, 1_700_000_000 + number) for user in users]
         add(pl.DataFrame(rows, schema=community_events().schema, orient="row"), f"more{number}")
         refresh(config(**settings()))
-    report = Path("warehouse/runs", current_run_id(Path("warehouse")), "report.html").read_text()
-    assert "<title>Published: run" in report
     partly = published_digest()
     assert refreshed_in_full(monkeypatch) == partly
     assert nightly(config(**settings())).status == "published"

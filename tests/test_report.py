@@ -15,7 +15,7 @@ from flows.nightly import nightly
 from tasks import report
 from tasks.errors import InputError
 from tasks.explore import look_up_item, look_up_user
-from tasks.facts import collect_facts
+from tasks.facts import _lead, collect_facts
 from tasks.report import find_report, write_report
 from tasks.warehouse import Run, connect, open_run, read_manifest
 from tests.conftest import ODD_TITLE, ODD_USER, Nights, config
@@ -127,6 +127,42 @@ def test_a_night_that_failed_gets_what_there_is(nights: Nights) -> None:
     assert "RuntimeError: the <disk> is full" in page.text
     assert "did not come to an evaluation" in page.text
     shutil.rmtree(run.folder)
+
+
+def test_what_became_of_a_run_is_said_as_it_was(nights: Nights) -> None:
+    manifest = read_manifest(nights.folder(AGAIN))
+    forced = [{"name": "forced"}]
+    start = manifest["started_at"]
+    assert _lead(manifest, []) == "The model passed every check of the gate, and readers got its tables."
+    assert "Published all the same" in _lead(manifest | {"reasons": ["worse", "forced"]}, forced)
+    assert _lead(manifest | {"reasons": ["OSError: full"]}, []).endswith("Afterwards something went wrong:")
+    for status in ("crashed", "cancelled", "failed"):
+        assert _lead(manifest | {"status": status}, []) == "The run stopped after publish. Nothing was published."
+    assert "ended without a word" in _lead(manifest | {"status": "died"}, [])
+    resumed = manifest | {"status": "failed", "started_at": "2999" + start[4:], "is_resumed": True}
+    assert "before its first stage was finished" in _lead(resumed, []) and "earlier attempts" in _lead(resumed, [])
+    assert "is at work; publish is done" in _lead(manifest | {"status": "running"}, [])
+    assert "keep the tables of run X." in _lead(manifest | {"status": "rejected", "replaces": "X"}, [])
+
+
+def test_a_night_is_put_beside_what_readers_had(nights: Nights) -> None:
+    path = nights.folder(REJECTED) / "manifest.json"
+    manifest = read_manifest(nights.folder(REJECTED))
+    path.write_text(json.dumps(manifest | {"replaces": nights.run_ids[PUBLISHED]}))  # after a rollback
+    page = rewritten(nights, REJECTED)
+    path.write_text(json.dumps(manifest))
+    assert f"Beside run {nights.run_ids[PUBLISHED]}" in page.text
+
+
+def test_a_run_without_the_compared_metric_does_not_spoil_the_others(nights: Nights) -> None:
+    odd = nights.warehouse / "runs" / "20190101T030000_000000"
+    shutil.copytree(nights.folder(PUBLISHED), odd)
+    (odd / "manifest.json").write_text(json.dumps(read_manifest(odd) | {"run_id": odd.name, "status": "failed"}))
+    metrics = pl.read_parquet(odd / "metrics.parquet")
+    metrics.filter(pl.col("model") == "popularity").write_parquet(odd / "metrics.parquet")
+    page = rewritten(nights, AGAIN)
+    shutil.rmtree(odd)
+    assert "The last 2 nights" in page.text
 
 
 def test_a_report_is_of_how_the_run_stands(nights: Nights) -> None:

@@ -51,6 +51,8 @@ def test_what_will_not_pass_is_tried_once_and_has_a_report(world: Path, caplog: 
         verdicts = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["verdict"])))
     [verdict] = [one.data for one in verdicts if run["run_id"] in one.data]
     assert verdict.startswith("**Failed**") and "cannot be read" in verdict
+    log = (world / "warehouse" / "runs" / run["run_id"] / "log.jsonl").read_text()
+    assert "Traceback" in log, "for whoever looks for a defect"
 
 
 @pytest.mark.parametrize(
@@ -104,6 +106,7 @@ def test_a_supervisor_records_how_a_run_ended_whose_process_is_gone(world: Path)
     assert read_manifest(run.folder)["reasons"] == ["Flow run process exited with code -9"]
     report = (run.folder / "report.html").read_text()
     assert "<title>Crashed: run" in report and "Flow run process exited with code -9" in report
+    assert "The run stopped after ingest. Nothing was published." in report
 
 
 @pytest.mark.usefixtures("prefect_server")
