@@ -101,8 +101,8 @@ def _of_published(manifest: dict, gate: list[dict]) -> str:
 def _last_stage(manifest: dict) -> str | None:
     """The stage that was finished last, since the run was started or resumed."""
     start, measured = manifest["started_at"], manifest.get("measured", {})
-    finished = [(row["finished_at"], stage) for stage, row in measured.items() if row["finished_at"] >= start]
-    return max(finished)[1] if finished else None
+    finished = [stage for stage in measured if measured[stage]["finished_at"] >= start]  # in the order of the night
+    return max(reversed(finished), key=lambda stage: measured[stage]["finished_at"], default=None)
 
 
 def _is_drift_judged(manifest: dict) -> bool:

@@ -42,7 +42,7 @@ class JsonLines(logging.Handler):
 
 @contextmanager
 def log_to(path: Path, run_id: str) -> Iterator[None]:
-    """Whatever the flow and its tasks log meanwhile is written to the file, too, and what ends them, with its trace."""
+    """Whatever the flow and its tasks log meanwhile is written to the file, too, and the trace of what ends them."""
     handler = JsonLines(path, run_id)
     for name in LOGGERS:
         logging.getLogger(name).addHandler(handler)
