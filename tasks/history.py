@@ -34,9 +34,10 @@ def publish_first(run: Run) -> None:
     with flipping(run.warehouse):
         current = current_run_id(run.warehouse)
         if current != replaces:
+            again = f"nightly --resume {run.run_id}" if _is_night(run.folder) else "refresh"
             raise InputError(
-                f"readers were led from run {replaces} to {current} while this run was under way; the gate knew only "
-                f"the former, so nothing was published. To be judged anew: elsa nightly --resume {run.run_id}"
+                f"readers were led from run {replaces} to {current} while this run was under way, and what it made is "
+                f"based on the former, so nothing was published. To go on from the latter: elsa {again}"
             )
         _flip(run.warehouse, run.run_id, "publish", None)
 
