@@ -36,7 +36,7 @@ def publish_first(run: Run) -> None:
         if current != replaces:
             again = f"nightly --resume {run.run_id}" if _is_night(run.folder) else "refresh"
             raise InputError(
-                f"readers were led from run {replaces} to {current} while this run was under way, and what it made is "
+                f"readers were led from run {replaces} to {current} while this run was under way, and it is "
                 f"based on the former, so nothing was published. To go on from the latter: elsa {again}"
             )
         _flip(run.warehouse, run.run_id, "publish", None)
