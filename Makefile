@@ -15,7 +15,7 @@ nightly: .venv/.ready  ## tonight's run on the demo data, or on your own: make n
 explore: .venv/.explore  ## a page for walking through the published tables, on this machine only
 	@$(BIN)/elsa explore --config $(CONFIG)
 
-test: .venv/.ready lint  ## the tests (under 5 minutes on 2 cores)
+test: .venv/.ready lint  ## the tests (8 minutes on 2 cores)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m 'not slow'  # one thread each, or they trip over one another
 
 test-slow: .venv/.ready  ## the tests that take minutes
@@ -24,7 +24,7 @@ test-slow: .venv/.ready  ## the tests that take minutes
 test-crash: .venv/.ready  ## nights that are killed at every step and at random moments, and the counts
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m crash -s
 
-test-operations: .venv/.ready  ## a real Prefect server and worker, nights that are killed (5 minutes)
+test-operations: .venv/.ready  ## a real Prefect server and worker, nights that are killed (4 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m operations
 
 test-gpu: .venv/.ready  ## the tests that need a CUDA device; skipped, with the reason, where there is none
