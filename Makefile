@@ -15,7 +15,7 @@ nightly: .venv/.ready  ## tonight's run on the demo data, or on your own: make n
 explore: .venv/.explore  ## a page for walking through the published tables, on this machine only
 	@$(BIN)/elsa explore --config $(CONFIG)
 
-test: .venv/.ready lint  ## the tests (8 minutes on 2 cores)
+test: .venv/.ready lint  ## the tests (9 minutes on 2 cores)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m 'not slow'  # one thread each, or they trip over one another
 
 test-slow: .venv/.ready  ## the tests that take minutes

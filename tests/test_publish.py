@@ -353,6 +353,7 @@ def test_metrics_and_verdicts_of_all_nights_are_in_the_current_file(
 
 def test_a_forced_publication_says_who_and_why(world: Path, prefect_server: None, tables) -> None:
     impossible = config(gate={"minimums": {"ndcg@10": 1.1}})
+    assert nightly(impossible, force_reason=" ").status == "rejected", "a reason has words"
     outcome = nightly(impossible, force_reason="the shop opens today")
     assert outcome.status == "published"
     words = f"{ME} forced it at {datetime.now(UTC):%Y-%m-%d} "
