@@ -43,8 +43,8 @@ REPEATS = 3
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as name, disable_run_logger():
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as path, disable_run_logger():
+        folder = Path(path)
         write_demo_data(folder)
         write_users(folder)
         config = settings(folder)

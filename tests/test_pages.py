@@ -98,15 +98,18 @@ def test_pictures_have_marks_in_them(nights: Nights, open_page: "Callable[..., P
             probe.style.color = `var(${name})`;
             return getComputedStyle(probe).color;
         });
-        return [...document.querySelectorAll("figure svg")].map((picture) => [
-            picture.querySelector("title").textContent,
-            [...picture.querySelectorAll("g[id*=axes] path, g[id*=axes] use")].filter((mark) => {
+        const isOfData = ({ fill, stroke }) => colours.includes(fill) || colours.includes(stroke);
+        return [...document.querySelectorAll("figure svg")].map((picture) => {
+            const drawn = [...picture.querySelectorAll("g[id*=axes] path, g[id*=axes] use")].filter((mark) => {
                 const box = mark.getBoundingClientRect(), style = getComputedStyle(mark);
-                return box.width + box.height > 1 && (colours.includes(style.fill) || colours.includes(style.stroke));
-            }).length,
-        ]);
+                return box.width + box.height > 1 && (style.fill !== "none" || style.stroke !== "none");
+            });
+            const ofData = drawn.filter((mark) => isOfData(getComputedStyle(mark)));
+            return [picture.querySelector("title").textContent, drawn.length, ofData.length];
+        });
     }""")
-    assert len(marks) >= 8 and min(n for _, n in marks) >= 1, "what stands for data has a colour of its own"
+    assert len(marks) >= 8 and min(n for _, n, _ in marks) >= 4, marks
+    assert min(n for _, _, n in marks) >= 1, "what stands for data has a colour of its own"
     for picture in page.get_by_role("img").all():
         assert picture.get_attribute("aria-labelledby")
 
