@@ -107,11 +107,11 @@ def night(config: Config) -> None:
 
 def refreshed(config: Config, is_full: bool) -> tuple[float, str]:
     """Seconds that the tables take, and their digest. Nothing is published, so that each starts from the night's."""
-    reuse = (lambda *_: None) if is_full else tasks.materialize.attach_earlier
+    reuse = (lambda *_: None) if is_full else tasks.materialize.reuse_earlier
     with open_run(config) as run:
         parts = prepared(run)
         model = adopt.fn(run, parts[2])
-        with patch.object(tasks.materialize, "attach_earlier", reuse):
+        with patch.object(tasks.materialize, "reuse_earlier", reuse):
             started = time.perf_counter()
             done = materialize.fn(run, *parts, model)
             seconds = time.perf_counter() - started

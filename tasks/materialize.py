@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -14,7 +14,7 @@ from prefect import get_run_logger, task
 
 from tasks import lists
 from tasks.retries import RETRIES
-from tasks.reuse import attach_earlier, versions
+from tasks.reuse import OF_USERS, Reuse, reuse_earlier, versions
 from tasks.stages import Events, Interactions, Matrix, Rules, Tables, Trained
 from tasks.warehouse import Run, attach_events, connect, files_of_all_runs, first_row, sql
 
@@ -42,15 +42,19 @@ def materialize(
     path.parent.mkdir(exist_ok=True)
     try:
         with connect(":memory:", run.config) as connection:
-            connection.execute(f"attach '{path}' as output (storage_version 'v1.5.0')")
             attach_events(connection, run)
-            users = attach_earlier(connection, run, trained, source, run.config.recommendations.k + _n_spare(run), at)
-            _write_model_tables(connection, run, source if users is None else replace(source, users=users))
-            _write_record_tables(connection, run, events, interactions, matrix, rules, trained, source, at)
+            reuse = reuse_earlier(connection, run, trained, source, _n_listed(run), at, path)
+            if reuse is None:
+                connection.execute(f"attach '{path}' as output (storage_version 'v1.5.0')")
+            else:
+                source = replace(source, users=reuse.users)
+            output = Output(connection, run, reuse)
+            _write_model_tables(output, source, interactions)
+            _write_record_tables(output, source, at, events, interactions, matrix, rules, trained)
             _write_macros(connection, run)
             _write_comments(connection)
             connection.execute("detach output")
-        _check_contract(run, path)
+        _check_contract(run, path, None if reuse is None else source.user_ids.take(reuse.users))
         n_bytes = path.stat().st_size + _make_durable(folder)
     except BaseException:
         for unfinished in path.parent.glob(f"{path.name}*"):  # on a full disk DuckDB leaves its log, too
@@ -62,29 +66,9 @@ def materialize(
     return handle
 
 
-def _write_model_tables(connection: "DuckDBPyConnection", run: Run, source: lists.Lists) -> None:
-    """Streams what the model computes, block by block, into its tables; what is reused comes from `earlier`."""
-    rules = run.config.recommendations
-    n_users, n_items = source.X.shape
-    n_spare = _n_spare(run)
-    n_listed = rules.k + n_spare
-    row_bytes = lists.row_bytes(source)
-    _write_lists(connection, run, source, n_listed, n_users * n_listed * row_bytes["user_topk"], bool(n_spare))
-    vectors = lists.user_vectors(source)
-    _register(connection, "user_vectors" if source.users is None else "computed_vectors", vectors)
-    if source.users is not None:
-        connection.execute(sql("reused_vectors"))
-    _write(connection, run, "user_embeddings", {}, n_users * row_bytes["user_embeddings"])
-    for table, view, batches, n_rows in [
-        ("item_neighbors", "neighbors", lists.neighbors(source, rules.neighbors), n_items * rules.neighbors),
-        ("item_embeddings", "item_vectors", lists.item_vectors(source), n_items),
-        ("item_residuals", "residuals", lists.residuals(source), lists.n_residuals(source)),
-    ]:
-        if source.users is not None and not (table == "item_neighbors" and rules.neighbors_min_users):
-            connection.execute(f"create temp view {view} as from earlier.{table}")
-        else:
-            _register(connection, view, batches)
-        _write(connection, run, table, {}, n_rows * row_bytes[table])
+def _n_listed(run: Run) -> int:
+    """Places of a list: k, and the spares behind them where listed items can become unavailable."""
+    return run.config.recommendations.k + _n_spare(run)
 
 
 def _n_spare(run: Run) -> int:
@@ -93,50 +77,96 @@ def _n_spare(run: Run) -> int:
     return run.config.recommendations.spare if items and items.available_until else 0
 
 
-def _write_lists(
-    connection: "DuckDBPyConnection", run: Run, source: lists.Lists, n_listed: int, n_bytes: float, has_spares: bool
-) -> None:
-    """What is computed once is read for two tables, by way of one on disk where there is more than one reading."""
-    _register(connection, "computed", lists.user_lists(source, n_listed))
-    is_read_once = source.users is None and not has_spares
-    connection.execute(f"create temp {'view' if is_read_once else 'table'} computed_lists as from computed")
-    reused = "create temp view lists as from computed_lists" if source.users is None else sql("reused_lists")
-    connection.execute(reused)
-    k = {"k": run.config.recommendations.k}
-    _write(connection, run, "user_topk", k, n_bytes)
-    if is_read_once:
-        connection.execute("create or replace temp view lists as from output.user_topk")
-    _write(connection, run, "user_spares", k, n_bytes if has_spares else 0)
-    connection.unregister("computed")
+@dataclass(frozen=True)
+class Output:
+    """The file in the making, attached as `output`, and what it has already."""
 
+    connection: "DuckDBPyConnection"
+    run: Run
+    reuse: Reuse | None
 
-def _register(connection: "DuckDBPyConnection", view: str, batches: "Iterator[pa.RecordBatch]") -> None:
-    """Makes the batches readable, once, under a name."""
-    import pyarrow as pa
+    def register(self, view: str, batches: "Iterator[pa.RecordBatch]") -> None:
+        """Makes the batches readable, once, under a name."""
+        import pyarrow as pa
 
-    first = next(batches)
+        first = next(batches)
 
-    def all_batches() -> "Iterator[pa.RecordBatch]":
-        yield first
-        yield from batches
+        def all_batches() -> "Iterator[pa.RecordBatch]":
+            yield first
+            yield from batches
 
-    connection.register(view, pa.RecordBatchReader.from_batches(first.schema, all_batches()))
+        self.connection.register(view, pa.RecordBatchReader.from_batches(first.schema, all_batches()))
 
+    def write(self, table: str, n_bytes: float = 0, **parameters: object) -> None:
+        """Runs sql/tables/<table>.sql, or puts its rows behind those that stayed in the table.
 
-def _write(connection: "DuckDBPyConnection", run: Run, table: str, parameters: dict, n_bytes: float) -> None:
-    """Runs sql/tables/<table>.sql; beyond max_table_size its rows go to a Parquet file, and a view leads there."""
-    statement = sql(f"tables/{table}")
-    if n_bytes > _bytes(run.config.recommendations.max_table_size):
-        query = statement.partition(f"create table output.{table} as\n")[2].rstrip("; \n")
-        path = run.warehouse / "published" / run.run_id / f"{table}.parquet"
+        Beyond max_table_size all rows go to a Parquet file, and a view leads there.
+        """
+        create = f"create table output.{table} as\n"
+        query = sql(f"tables/{table}").partition(create)[2].rstrip("; \n")
+        of_user = None if self.reuse is None else OF_USERS.get(table)
+        if self.reuse is not None and table in self.reuse.tables:
+            create = f"insert into output.{table}\n"
+        elif of_user is not None:
+            stays = f"from earlier.{table} semi join (from unchanged where {of_user}) using (user_id)"
+            query = f"select * from (({query}) union all ({stays})) order by 1, 2"
+        if n_bytes > _bytes(self.run.config.recommendations.max_table_size) and create.startswith("create"):
+            self._write_parquet(table, query, parameters)
+        else:
+            self.connection.execute(create + query, parameters)
+        n_rows = first_row(self.connection, f"select count(*) from output.{table}")[0]
+        get_run_logger().info("%s: %s rows", table, f"{n_rows:,}")
+
+    def _write_parquet(self, table: str, query: str, parameters: dict) -> None:
+        path = self.run.warehouse / "published" / self.run.run_id / f"{table}.parquet"
         path.parent.mkdir(exist_ok=True)
-        connection.execute(f"copy ({query}) to '{path}' (format parquet)", parameters)
-        columns = _typed(connection, path)
-        connection.execute(f"create view output.{table} as select {columns} from read_parquet('{path}')")
-    else:
-        connection.execute(statement, parameters)
-    n_rows = first_row(connection, f"select count(*) from output.{table}")[0]
-    get_run_logger().info("%s: %s rows", table, f"{n_rows:,}")
+        self.connection.execute(f"copy ({query}) to '{path}' (format parquet)", parameters)
+        columns = _typed(self.connection, path)
+        self.connection.execute(f"create view output.{table} as select {columns} from read_parquet('{path}')")
+
+
+def _write_model_tables(output: Output, source: lists.Lists, interactions: Interactions) -> None:
+    """Streams what the model computes, block by block, into its tables, and the histories that it computed from."""
+    n_users = source.X.shape[0]
+    row_bytes = lists.row_bytes(source)
+    _write_lists(output, source, n_users * _n_listed(output.run) * row_bytes["user_topk"])
+    output.register("user_vectors", lists.user_vectors(source))
+    output.write("user_embeddings", n_users * row_bytes["user_embeddings"])
+    pairs = f"from read_parquet('{output.run.folder / interactions.path}')"
+    changed = "" if output.reuse is None else "anti join (from unchanged where keeps_history) using (user_id)"
+    output.connection.execute(f"create temp view histories as {pairs} {changed}")
+    items = str(output.run.folder / "items.parquet")
+    output.write("user_items", source.seen.nnz * row_bytes["user_items"], items=items)
+    _write_item_tables(output, source, row_bytes)
+
+
+def _write_lists(output: Output, source: lists.Lists, n_bytes: float) -> None:
+    """Lists and their spares are computed once, and kept on disk only where there are spares to be read again."""
+    k, has_spares = output.run.config.recommendations.k, _n_spare(output.run) > 0
+    output.register("computed", lists.user_lists(source, _n_listed(output.run)))
+    output.connection.execute(f"create temp {'table' if has_spares else 'view'} lists as from computed")
+    output.write("user_topk", n_bytes, k=k)
+    if not has_spares:
+        output.connection.execute("create or replace temp view lists as from output.user_topk limit 0")
+    output.write("user_spares", n_bytes if has_spares else 0, k=k)
+    output.connection.unregister("computed")
+
+
+def _write_item_tables(output: Output, source: lists.Lists, row_bytes: dict[str, float]) -> None:
+    """Neighbours, vectors and residuals; in a refresh they stay, but neighbours that depend on who has what."""
+    rules, n_items = output.run.config.recommendations, source.X.shape[1]
+    for table, view, batches, n_rows in [
+        ("item_neighbors", "neighbors", lists.neighbors(source, rules.neighbors), n_items * rules.neighbors),
+        ("item_embeddings", "item_vectors", lists.item_vectors(source), n_items),
+        ("item_residuals", "residuals", lists.residuals(source), lists.n_residuals(source)),
+    ]:
+        if output.reuse is not None and table in output.reuse.tables:
+            continue
+        if output.reuse is not None and not (table == "item_neighbors" and rules.neighbors_min_users):
+            output.connection.execute(f"create temp view {view} as from earlier.{table}")
+        else:
+            output.register(view, batches)
+        output.write(table, n_rows * row_bytes[table])
 
 
 def _bytes(size: str) -> float:
@@ -154,30 +184,25 @@ def _typed(connection: "DuckDBPyConnection", path: Path) -> str:
 
 
 def _write_record_tables(
-    connection: "DuckDBPyConnection",
-    run: Run,
+    output: Output,
+    source: lists.Lists,
+    at: datetime,
     events: Events,
     interactions: Interactions,
     matrix: Matrix,
     rules: Rules,
     trained: Trained,
-    source: lists.Lists,
-    at: datetime,
 ) -> None:
-    """Writes the histories, the items, and the record of how the run went."""
+    """Writes the items, and the record of how the run went."""
     import json
 
-    folder = run.folder
+    run, folder = output.run, output.run.folder
     results = [str(path) for path in sorted(folder.glob("*.parquet")) if path.stem in ("validation", "drift")]
-    items, pairs = str(folder / "items.parquet"), str(folder / interactions.path)
-    n_pairs = first_row(connection, "select count(*) from read_parquet($pairs)", {"pairs": pairs})[0]
-    n_bytes = n_pairs * lists.row_bytes(source)["user_items"]
-    _write(connection, run, "user_items", {"items": items, "interactions": pairs}, n_bytes)
-    _register(connection, "scored_items", lists.scored_items(source))
+    output.register("scored_items", lists.scored_items(source))
     has_filters = bool(run.config.recommendations.filters)
     for table, parameters in {
-        "popular_items": {"items": items},
-        "items": {"interactions": pairs},
+        "popular_items": {"items": str(folder / "items.parquet")},
+        "items": {"interactions": str(folder / interactions.path)},
         "catalogue": {"rules": str(folder / rules.path), "has_filters": has_filters},
         "run_info": {
             "run_id": run.run_id,
@@ -189,6 +214,7 @@ def _write_record_tables(
             "scale": trained.scale,
             "model_run_id": trained.model_run_id,
             "model_digest": trained.digest,
+            "n_refreshes": 0 if output.reuse is None else output.reuse.n_refreshes,
             "k": run.config.recommendations.k,
             "neighbors": run.config.recommendations.neighbors,
             "config": run.config.model_dump_json(),
@@ -200,8 +226,8 @@ def _write_record_tables(
         "drift": {},
         "run_stages": {"manifests": files_of_all_runs(run.warehouse, "ingest", "manifest.json")},
     }.items():
-        connection.execute(sql(f"tables/{table}"), parameters)
-    n_alone = first_row(connection, "select n_items_without_neighbors from output.run_info")[0]
+        output.connection.execute(sql(f"tables/{table}"), parameters)
+    n_alone = first_row(output.connection, "select n_items_without_neighbors from output.run_info")[0]
     get_run_logger().info(f"{n_alone:,} of {matrix.n_items:,} items have no neighbours")
 
 
@@ -255,18 +281,40 @@ def _make_durable(folder: Path) -> int:
     return sum(path.stat().st_size for path in files)
 
 
-def _check_contract(run: Run, path: Path) -> None:
-    """Runs every query of sql/checks/; a row that comes back is a broken promise."""
-    checks = sorted(
-        file.name.removesuffix(".sql")
-        for file in resources.files("sql").joinpath("checks").iterdir()
-        if file.name.endswith(".sql")
-    )
+def _check_contract(run: Run, path: Path, new_users: "pa.Array | None" = None) -> None:
+    """Runs every query of sql/checks/; a row that comes back is a broken promise.
+
+    Those of sql/checks/users/ look at each user alone: where only `new_users` have new rows, at these.
+    """
     with connect(path, run.config, read_only=True) as connection:
-        broken = {check: rows for check in checks if (rows := connection.execute(sql(f"checks/{check}")).fetchall())}
+        checks = _checks("checks")
+        broken = {check: rows for check in checks if (rows := connection.execute(sql(check)).fetchall())}
+        if new_users is not None:
+            _narrow(connection, new_users)
+        of_users = _checks("checks/users")
+        broken |= {check: rows for check in of_users if (rows := connection.execute(sql(check)).fetchall())}
+    n_checks = len(checks) + len(of_users)
     if broken:
-        details = "; ".join(f"{check}: {len(rows)} rows, such as {rows[:3]}" for check, rows in broken.items())
-        raise ContractBroken(
-            f"the new tables break {len(broken)} of {len(checks)} checks and were not published: {details}"
+        details = "; ".join(
+            f"{check.split('/')[-1]}: {len(rows)} rows, such as {rows[:3]}" for check, rows in broken.items()
         )
-    get_run_logger().info("all %s contract checks hold", len(checks))
+        raise ContractBroken(
+            f"the new tables break {len(broken)} of {n_checks} checks and were not published: {details}"
+        )
+    get_run_logger().info("all %s contract checks hold", n_checks)
+
+
+def _checks(folder: str) -> list[str]:
+    files = resources.files("sql").joinpath(folder).iterdir()
+    return sorted(f"{folder}/{file.name.removesuffix('.sql')}" for file in files if file.name.endswith(".sql"))
+
+
+def _narrow(connection: "DuckDBPyConnection", user_ids: "pa.Array") -> None:
+    """Lets the names of users' tables stand for the rows of these users."""
+    import pyarrow as pa
+
+    database = first_row(connection, "select current_database()")[0]
+    connection.register("new_users", pa.table({"user_id": user_ids}))
+    for table in OF_USERS:
+        rows = f'from "{database}".main.{table} semi join new_users using (user_id)'
+        connection.execute(f"create temp table {table} as {rows}")

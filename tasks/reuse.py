@@ -1,8 +1,11 @@
 """What a refresh takes over from the published tables of the same model: all about users who did nothing new."""
 
 import json
+import shutil
+from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import get_run_logger
@@ -16,22 +19,51 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 PACKAGES = ("duckdb", "elsa-nightly", "great-expectations", "numpy", "polars", "prefect", "scipy", "torch")
+OF_USERS = {  # by which users' rows stay
+    "user_topk": "keeps_list",
+    "user_spares": "keeps_list",
+    "user_embeddings": "keeps_list",
+    "user_items": "keeps_history",
+}
+OF_ITEMS = ("item_neighbors", "item_embeddings", "item_residuals")
 
 
-def attach_earlier(
-    connection: "DuckDBPyConnection", run: Run, trained: Trained, source: Lists, n_listed: int, at: datetime
-) -> "np.ndarray | None":
-    """Makes the published tables readable as `earlier`, and the users whose rows in them stay as `reused`.
+@dataclass(frozen=True)
+class Reuse:
+    """What stays of the published tables.
 
-    A list stays only where it has all of its `n_listed` items, spares included: a new item lengthens shorter ones.
-    Returns which other users there are, as rows of the matrices; None where nothing can be reused: another model,
-    other rules, other software, or other items that may be recommended.
+    users        the others, as rows of the matrices
+    tables       those that the new file has already, without the rows of the others
+    n_refreshes  how often, with this time, rows were put behind those of a file that was written as a whole
+    """
+
+    users: "np.ndarray"
+    tables: frozenset[str]
+    n_refreshes: int
+
+
+def reuse_earlier(
+    connection: "DuckDBPyConnection",
+    run: Run,
+    trained: Trained,
+    source: Lists,
+    n_listed: int,
+    at: datetime,
+    path: Path,
+) -> Reuse | None:
+    """Copies the published file to `path` and attaches it as `output`, with nothing but what stays.
+
+    The published file is readable as `earlier` then, and `unchanged` says whose rows stay. A list stays only where it
+    has all of its `n_listed` items, spares included: a new item lengthens shorter ones.
+    Returns None, with no file made, where nothing can be reused: another model, other rules, other software, or
+    other items that may be recommended.
     """
     if trained.model_run_id == run.run_id or run.config.policy_configs.policy.policy_type == "ease":
         return None
-    connection.execute(f"attach '{(run.warehouse / 'current.duckdb').resolve()}' as earlier (read_only)")
-    facts = "select model_run_id, config, versions from earlier.run_info"
-    model_run_id, config, software = first_row(connection, facts)
+    published = (run.warehouse / "current.duckdb").resolve()
+    connection.execute(f"attach '{published}' as earlier (read_only)")
+    facts = "select model_run_id, config, versions, n_refreshes from earlier.run_info"
+    model_run_id, config, software, n_refreshes = first_row(connection, facts)
     has_changed = _rules(json.loads(config)) != _rules(run.config.model_dump(mode="json"))
     has_changed |= json.loads(software) != versions()
     if model_run_id != trained.model_run_id or has_changed:
@@ -41,11 +73,31 @@ def attach_earlier(
     if first_row(connection, sql("changed_candidates"), rules)[0]:
         return None
     files = {name: str(run.folder / f"{name}.parquet") for name in ("interactions", "items")}
-    connection.execute(sql("reused_users"), files | {"n_listed": n_listed})
-    others = "select user_idx from read_parquet($users) anti join reused using (user_id) order by user_idx"
+    connection.execute(sql("unchanged_users"), files | {"n_listed": n_listed})
+    others = """
+        select user_idx from read_parquet($users) anti join (from unchanged where keeps_list) using (user_id)
+        order by user_idx
+    """
     users = connection.execute(others, {"users": str(run.folder / "users.parquet")}).fetchnumpy()["user_idx"]
     get_run_logger().info(f"{len(users):,} of {len(source.user_ids):,} users have something new")
-    return users.astype("int64")
+    shutil.copyfile(published, path)
+    connection.execute(f"attach '{path}' as output")
+    return Reuse(users.astype("int64"), _keep(connection, run), n_refreshes + 1)
+
+
+def _keep(connection: "DuckDBPyConnection", run: Run) -> frozenset[str]:
+    """Drops from `output` all but the tables of users and items, and from these the rows that do not stay."""
+    counts_pairs = bool(run.config.recommendations.neighbors_min_users)
+    stay = {*OF_USERS, *OF_ITEMS} - ({"item_neighbors"} if counts_pairs else set())
+    found = connection.execute(sql("contents")).fetchall()
+    tables = {name for kind, name in found if kind == "table"} & stay
+    for kind, name in found:
+        if name not in tables:
+            connection.execute(f"drop {kind} output.{name}")
+    for table in [table for table in OF_USERS if table in tables]:
+        stays = f"from unchanged as u where u.{OF_USERS[table]} and u.user_id = t.user_id"
+        connection.execute(f"delete from output.{table} as t where not exists ({stays})")
+    return frozenset(tables)
 
 
 def versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ from tasks.warehouse import Run
 from tests.conftest import config
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "without_prefect")
-CHECKS = sorted(path.stem for path in (Path(__file__).parents[1] / "sql" / "checks").glob("*.sql"))
+CHECKS = sorted(path.stem for path in (Path(__file__).parents[1] / "sql" / "checks").rglob("*.sql"))
 
 SABOTAGE = {
     "categories_are_capped": """

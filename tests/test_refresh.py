@@ -53,7 +53,7 @@ def published_digest() -> str:
 
 def refreshed_in_full(monkeypatch: pytest.MonkeyPatch, **changes: dict) -> str:
     with monkeypatch.context() as patch:
-        patch.setattr(tasks.materialize, "attach_earlier", lambda *_: None)
+        patch.setattr(tasks.materialize, "reuse_earlier", lambda *_: None)
         refresh(config(**settings(**changes)))
     return published_digest()
 

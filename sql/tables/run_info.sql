@@ -11,6 +11,7 @@ select
     cast($scale as float) as scale,
     $model_run_id as model_run_id,
     $model_digest as model_digest,
+    cast($n_refreshes as integer) as n_refreshes,
     cast($k as integer) as k,
     cast($neighbors as integer) as neighbors,
     (select count(*) from output.catalogue where n_neighbors = 0) as n_items_without_neighbors,
