@@ -316,5 +316,5 @@ def _narrow(connection: "DuckDBPyConnection", user_ids: "pa.Array") -> None:
     database = first_row(connection, "select current_database()")[0]
     connection.register("new_users", pa.table({"user_id": user_ids}))
     for table in OF_USERS:
-        rows = f'from "{database}".main.{table} semi join new_users using (user_id)'
+        rows = f'from "{database}".main.{table} semi join new_users using (user_id) order by 1, 2'
         connection.execute(f"create temp table {table} as {rows}")

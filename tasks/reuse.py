@@ -82,7 +82,10 @@ def reuse_earlier(
     get_run_logger().info(f"{len(users):,} of {len(source.user_ids):,} users have something new")
     shutil.copyfile(published, path)
     connection.execute(f"attach '{path}' as output")
-    return Reuse(users.astype("int64"), _keep(connection, run), n_refreshes + 1)
+    connection.begin()
+    tables = _keep(connection, run)
+    connection.commit()
+    return Reuse(users.astype("int64"), tables, n_refreshes + 1)
 
 
 def _keep(connection: "DuckDBPyConnection", run: Run) -> frozenset[str]:
