@@ -108,7 +108,7 @@ class Output:
         if self.reuse is not None and table in self.reuse.tables:
             create = f"insert into output.{table}\n"
         elif of_user is not None:
-            stays = f"from earlier.{table} semi join (from unchanged where {of_user}) using (user_id)"
+            stays = f"from earlier.{table} anti join (from changed where {of_user}) using (user_id)"
             query = f"select * from (({query}) union all ({stays})) order by 1, 2"
         if n_bytes > _bytes(self.run.config.recommendations.max_table_size) and create.startswith("create"):
             self._write_parquet(table, query, parameters)
@@ -133,8 +133,8 @@ def _write_model_tables(output: Output, source: lists.Lists, interactions: Inter
     output.register("user_vectors", lists.user_vectors(source))
     output.write("user_embeddings", n_users * row_bytes["user_embeddings"])
     pairs = f"from read_parquet('{output.run.folder / interactions.path}')"
-    changed = "" if output.reuse is None else "anti join (from unchanged where keeps_history) using (user_id)"
-    output.connection.execute(f"create temp view histories as {pairs} {changed}")
+    anew = "" if output.reuse is None else "where user_id in (select user_id from changed where has_new_history)"
+    output.connection.execute(f"create temp view histories as {pairs} {anew}")
     items = str(output.run.folder / "items.parquet")
     output.write("user_items", source.seen.nnz * row_bytes["user_items"], items=items)
     _write_item_tables(output, source, row_bytes)

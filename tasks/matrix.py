@@ -99,11 +99,10 @@ def _csr(pairs: "pl.DataFrame", shape: tuple[int, int]) -> "csr_array":
     import numpy as np
     from scipy import sparse
 
-    indptr = np.zeros(shape[0] + 1, dtype=np.int64)
+    index = sparse.get_index_dtype(maxval=max(len(pairs), *shape))
+    indptr = np.zeros(shape[0] + 1, dtype=index)
     np.cumsum(np.bincount(pairs["user_idx"].to_numpy(), minlength=shape[0]), out=indptr[1:])
-    return sparse.csr_array(
-        (pairs["weight"].to_numpy(), pairs["item_idx"].to_numpy().astype(np.int64), indptr), shape
-    )
+    return sparse.csr_array((pairs["weight"].to_numpy(), pairs["item_idx"].to_numpy().astype(index), indptr), shape)
 
 
 def _require(run: Run, is_there: bool, n_users: int, purpose: str, key: str) -> None:

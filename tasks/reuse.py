@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 PACKAGES = ("duckdb", "elsa-nightly", "great-expectations", "numpy", "polars", "prefect", "scipy", "torch")
-OF_USERS = {  # by which users' rows stay
-    "user_topk": "keeps_list",
-    "user_spares": "keeps_list",
-    "user_embeddings": "keeps_list",
-    "user_items": "keeps_history",
+OF_USERS = {  # whose rows are made anew
+    "user_topk": "has_new_list",
+    "user_spares": "has_new_list",
+    "user_embeddings": "has_new_list",
+    "user_items": "has_new_history",
 }
 OF_ITEMS = ("item_neighbors", "item_embeddings", "item_residuals")
 
@@ -53,8 +53,8 @@ def reuse_earlier(
 ) -> Reuse | None:
     """Copies the published file to `path` and attaches it as `output`, with nothing but what stays.
 
-    The published file is readable as `earlier` then, and `unchanged` says whose rows stay. A list stays only where it
-    has all of its `n_listed` items, spares included: a new item lengthens shorter ones.
+    The published file is readable as `earlier` then, and `changed` says whose rows are made anew. A list stays only
+    where it has all of its `n_listed` items, spares included: a new item lengthens shorter ones.
     Returns None, with no file made, where nothing can be reused: another model, other rules, other software, or
     other items that may be recommended.
     """
@@ -72,13 +72,13 @@ def reuse_earlier(
     rules = {"rules": str(run.folder / RULES), "has_filters": bool(run.config.recommendations.filters), "at": at}
     if first_row(connection, sql("changed_candidates"), rules)[0]:
         return None
-    files = {name: str(run.folder / f"{name}.parquet") for name in ("interactions", "items")}
-    connection.execute(sql("unchanged_users"), files | {"n_listed": n_listed})
-    others = """
-        select user_idx from read_parquet($users) anti join (from unchanged where keeps_list) using (user_id)
+    files = {name: str(run.folder / f"{name}.parquet") for name in ("interactions", "users")}
+    connection.execute(sql("changed_users"), files | {"n_listed": n_listed})
+    rows = """
+        select user_idx from read_parquet($users) semi join (from changed where has_new_list) using (user_id)
         order by user_idx
     """
-    users = connection.execute(others, {"users": str(run.folder / "users.parquet")}).fetchnumpy()["user_idx"]
+    users = connection.execute(rows, {"users": files["users"]}).fetchnumpy()["user_idx"]
     get_run_logger().info(f"{len(users):,} of {len(source.user_ids):,} users have something new")
     shutil.copyfile(published, path)
     connection.execute(f"attach '{path}' as output")
@@ -98,8 +98,8 @@ def _keep(connection: "DuckDBPyConnection", run: Run) -> frozenset[str]:
         if name not in tables:
             connection.execute(f"drop {kind} output.{name}")
     for table in [table for table in OF_USERS if table in tables]:
-        stays = f"from unchanged as u where u.{OF_USERS[table]} and u.user_id = t.user_id"
-        connection.execute(f"delete from output.{table} as t where not exists ({stays})")
+        anew = f"select user_id from changed where {OF_USERS[table]}"
+        connection.execute(f"delete from output.{table} where user_id in ({anew})")
     return frozenset(tables)
 
 
