@@ -2,6 +2,8 @@
 
 import atexit
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -112,6 +114,15 @@ def tables() -> Callable[[str], list[tuple]]:
             return connection.execute(text).fetchall()
 
     return query
+
+
+def by_duckdb_1_5(path: Path, query: str) -> str:
+    """What an older DuckDB, its command line, answers from the file."""
+    program = Path(sys.executable).parent / "duckdb"
+    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    assert version.startswith("v1.5")
+    command = [program, "-readonly", "-csv", "-noheader", path, query]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def snapshot(folder: Path) -> dict[str, bytes | str]:

@@ -10,7 +10,7 @@ import pytest
 from flows.nightly import nightly
 from tasks.materialize import ContractBroken, _check_contract
 from tasks.warehouse import Run
-from tests.conftest import config
+from tests.conftest import by_duckdb_1_5, config
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "without_prefect")
 CHECKS = sorted(path.stem for path in (Path(__file__).parents[1] / "sql" / "checks").rglob("*.sql"))
@@ -123,12 +123,4 @@ def test_published_files_cannot_be_written_to(published: Path) -> None:
 
 
 def test_files_can_be_read_by_duckdb_1_5(published: Path) -> None:
-    import subprocess
-    import sys
-
-    program = Path(sys.executable).parent / "duckdb"
-    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-    assert version.startswith("v1.5")
-    query = "select count(*) from user_topk join items using (item_id)"
-    command = [program, "-readonly", "-csv", "-noheader", str(published), query]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "2400"
+    assert by_duckdb_1_5(published, "select count(*) from user_topk join items using (item_id)") == "2400"

@@ -11,15 +11,17 @@ import yaml
 
 import tasks.materialize
 import tasks.reuse
+from elsa_core import Model
 from flows.cli import main
 from flows.nightly import nightly
 from flows.refresh import refresh
 from tasks.errors import InputError
 from tasks.lock import locked
+from tasks.materialize import ContractBroken
 from tasks.published import digest_of_tables
 from tasks.report import find_report
 from tasks.warehouse import current_run_id, list_runs
-from tests.conftest import N_ITEMS, N_USERS, community_events, config
+from tests.conftest import N_ITEMS, N_USERS, by_duckdb_1_5, community_events, config
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 Tables = Callable[[str], list[tuple]]
@@ -172,6 +174,32 @@ def test_where_another_run_is_under_way_it_is_skipped(world: Path, capsys: pytes
     assert current_run_id(Path("warehouse")) == night and len(list_runs(Path("warehouse"))) == 1
 
 
+def test_who_is_gone_leaves_nothing_behind(
+    world: Path, tables: Tables, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nightly(config(**settings()))
+    community_events().filter(pl.col("user") != 5).write_parquet("data/ratings.parquet")
+    refresh(config(**settings()))
+    assert f"of {N_USERS - 1} users have something new" in caplog.text
+    for table in ("user_topk", "user_spares", "user_items", "user_embeddings"):
+        assert tables(f"select count(*) from {table} where user_id = 5") == [(0,)]
+    partly = published_digest()
+    assert refreshed_in_full(monkeypatch) == partly
+
+
+def test_broken_rows_of_a_refresh_are_not_published(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    night = nightly(config(**settings()))
+    add(new_events())
+    honest = Model.recommend
+    with monkeypatch.context() as patch:
+        forgetful = lambda self, X, k, also_exclude=None, allowed=None: honest(self, X, k, exclude_seen=False)  # noqa: E731
+        patch.setattr(Model, "recommend", forgetful)
+        with pytest.raises(ContractBroken, match=r"no_seen_item: \d+ rows, such as \[\((5|6|7|9001|9002), "):
+            refresh(config(**settings()))
+    assert current_run_id(Path("warehouse")) == night.run_id
+    assert [path.stem for path in Path("warehouse/published").iterdir()] == [night.run_id]
+
+
 def test_tables_of_other_software_are_made_anew(
     world: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,7 +237,9 @@ def test_large_tables_of_a_refresh_are_parquet_files_too(
     assert refreshed_in_full(monkeypatch, **large) == partly
 
 
-def test_one_refresh_after_another_and_then_a_night(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_refresh_after_another_and_then_a_night(
+    world: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nightly(config(**settings()))
     rng = np.random.default_rng(0)
     for number in range(3):
@@ -218,7 +248,10 @@ def test_one_refresh_after_another_and_then_a_night(world: Path, monkeypatch: py
         add(pl.DataFrame(rows, schema=community_events().schema, orient="row"), f"more{number}")
         refresh(config(**settings()))
     partly = published_digest()
+    assert tables("select n_refreshes from run_info") == [(3,)]
+    assert by_duckdb_1_5(Path("warehouse/current.duckdb"), "select count(*) from user_topk") == f"{10 * N_USERS}"
     assert refreshed_in_full(monkeypatch) == partly
+    assert tables("select n_refreshes from run_info") == [(0,)]
     assert nightly(config(**settings())).status == "published"
     with duckdb.connect("warehouse/current.duckdb", read_only=True) as connection:
         rows = connection.execute("select observed from drift where metric = 'events' order by run_id").fetchall()
