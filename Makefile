@@ -16,7 +16,7 @@ explore: .venv/.explore  ## a page for walking through the published tables, on 
 	@$(BIN)/elsa explore --config $(CONFIG)
 
 test: .venv/.ready lint  ## the tests (9 minutes on 2 cores)
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m 'not slow'  # one thread each, or they trip over one another
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'  # one thread each, or they trip
 
 test-slow: .venv/.ready  ## the tests that take minutes
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not crash and not operations'

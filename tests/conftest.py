@@ -14,8 +14,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+import tasks.pictures
 from flows.cli import silence_duckdb_at_exit
 from tasks.config import Config
+from tasks.pictures import Picture
 
 atexit.register(silence_duckdb_at_exit)
 N_USERS, N_ITEMS, N_COMMUNITIES = 240, 60, 3
@@ -32,6 +34,14 @@ def prefect_server() -> Iterator[None]:
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
     ):
         yield
+
+
+@pytest.fixture(autouse=True)
+def hardly_any_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws pictures for the report's own tests only: they are half of a small night's time."""
+    if request.path.stem not in ("test_report", "test_pages"):
+        undrawn = lambda name, title, words, draw: Picture(f"<svg><title>{title}</title></svg>", words)  # noqa: E731
+        monkeypatch.setattr(tasks.pictures, "_picture", undrawn)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import yaml
 
 from flows.cli import main
 from flows.nightly import nightly
+from tasks.ingest import ingest
 from tasks.warehouse import list_runs, open_run
 from tests.conftest import community_events, config, settings, snapshot
 
@@ -166,8 +167,12 @@ def test_a_warehouse_in_use_is_left_alone(world: Path, capfd: pytest.CaptureFixt
     assert len(list_runs(world / "warehouse")) == 1
 
 
-def test_events_open_in_another_program_are_left_alone(world: Path, capfd: pytest.CaptureFixture) -> None:
+def test_events_open_in_another_program_are_left_alone(
+    world: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     nightly(config())
+    impatient = ingest.with_options(retry_delay_seconds=0)  # tests/test_robustness.py waits
+    monkeypatch.setattr("flows.nightly.ingest", impatient)
     before = snapshot(world / "warehouse")
     script = "import duckdb, sys; c = duckdb.connect('warehouse/events.duckdb'); print(flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

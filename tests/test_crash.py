@@ -105,7 +105,8 @@ def read_on(folder: Path, pause: float, name: str) -> None:
 
 
 def watch(folder: Path, name: str) -> None:
-    """Looks at the link all the time, and writes down whether it was ever missing."""
+    """Looks at the link whenever a core is free, and writes down whether it was ever missing."""
+    os.nice(19)
     found: set[tuple] = set()
     while not (folder / "stop").exists():
         for _ in range(1000):
