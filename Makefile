@@ -15,8 +15,9 @@ nightly: .venv/.ready  ## tonight's run on the demo data, or on your own: make n
 explore: .venv/.explore  ## a page for walking through the published tables, on this machine only
 	@$(BIN)/elsa explore --config $(CONFIG)
 
+# one thread each, or they trip over one another; files in their order, for the longest are not last
 test: .venv/.ready lint  ## the tests (9 minutes on 2 cores)
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'  # one thread each, or they trip
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 test-slow: .venv/.ready  ## the tests that take minutes
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not crash and not operations'

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from datasets import shared
-from measured import Measured, in_a_process
+from measured import in_a_process, peak_megabytes
 
 SHARES = (0.25, 0.5, 1.0)
 
@@ -27,7 +27,7 @@ def one_night(share: float) -> tuple:
     from tasks.config import Config
     from tasks.ingest import ingest
     from tasks.interactions import build_interactions
-    from tasks.warehouse import open_run
+    from tasks.warehouse import open_run, read_manifest
 
     with tempfile.TemporaryDirectory() as folder, disable_run_logger():
         events = pl.scan_parquet(shared("mtg-decklists/events.parquet"))
@@ -42,17 +42,13 @@ def one_night(share: float) -> tuple:
             }
         )
         Path(folder, "warehouse").mkdir()
-        with open_run(config) as run, Measured() as both:
-            with Measured() as ingestion:
-                handle = ingest.fn(run)
+        with open_run(config) as run:
+            idle = peak_megabytes()
+            handle = ingest.fn(run)
             pairs = build_interactions.fn(run)
-        return (
-            handle.n_read,
-            ingestion.seconds,
-            both.seconds - ingestion.seconds,
-            max(ingestion.megabytes, both.megabytes),
-            pairs.n_counting,
-        )
+            stages = [read_manifest(run.folder)["measured"][stage] for stage in ("ingest", "interactions")]
+        peak = max(stage["peak_bytes"] for stage in stages) / 2**20 - idle
+        return handle.n_read, *(stage["seconds"] for stage in stages), peak, pairs.n_counting
 
 
 if __name__ == "__main__":
