@@ -88,7 +88,7 @@ comment on column run_info.policy_type is 'The algorithm: elsa or ease';
 comment on column run_info.scale is 'Factor of the low-rank part of the score; 0 for EASE';
 comment on column run_info.model_run_id is 'The night that trained and judged the model: this run, or, for a refresh, an earlier one';
 comment on column run_info.model_digest is 'SHA-256 of the model''s weights';
-comment on column run_info.n_refreshes is 'Refreshes since the tables were written as a whole; each put the rows of its users behind the others';
+comment on column run_info.n_refreshes is 'Refreshes since the tables were written as a whole; each put rows of its users behind the others in this file';
 comment on column run_info.k is 'Items asked for in each list';
 comment on column run_info.neighbors is 'Neighbours asked for of each item';
 comment on column run_info.n_items_without_neighbors is 'Items of the catalogue that have none';

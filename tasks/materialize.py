@@ -54,7 +54,7 @@ def materialize(
             _write_macros(connection, run)
             _write_comments(connection)
             connection.execute("detach output")
-        _check_contract(run, path, None if reuse is None else source.user_ids.take(reuse.users))
+        _check_contract(run, path, None if reuse is None else reuse.changed)
         n_bytes = path.stat().st_size + _make_durable(folder)
     except BaseException:
         for unfinished in path.parent.glob(f"{path.name}*"):  # on a full disk DuckDB leaves its log, too
@@ -97,20 +97,20 @@ class Output:
 
         self.connection.register(view, pa.RecordBatchReader.from_batches(first.schema, all_batches()))
 
-    def write(self, table: str, n_bytes: float = 0, **parameters: object) -> None:
+    def write(self, table: str, n_bytes: float, **parameters: object) -> None:
         """Runs sql/tables/<table>.sql, or puts its rows behind those that stayed in the table.
 
-        Beyond max_table_size all rows go to a Parquet file, and a view leads there.
+        Beyond max_table_size the rows of a new table go to a Parquet file, and a view leads there.
         """
         create = f"create table output.{table} as\n"
         query = sql(f"tables/{table}").partition(create)[2].rstrip("; \n")
-        of_user = None if self.reuse is None else OF_USERS.get(table)
-        if self.reuse is not None and table in self.reuse.tables:
-            create = f"insert into output.{table}\n"
-        elif of_user is not None:
-            stays = f"from earlier.{table} anti join (from changed where {of_user}) using (user_id)"
-            query = f"select * from (({query}) union all ({stays})) order by 1, 2"
-        if n_bytes > _bytes(self.run.config.recommendations.max_table_size) and create.startswith("create"):
+        is_new = self.reuse is None or table not in self.reuse.tables
+        if self.reuse is not None and is_new and table in OF_USERS:
+            stays = f"from earlier.{table} anti join (from changed where {OF_USERS[table]}) using (user_id)"
+            query = f"select * from (({query}) union all by name ({stays})) order by 1, 2"
+        if not is_new:
+            self.connection.execute(f"insert into output.{table} by name {query}", parameters)
+        elif n_bytes > _bytes(self.run.config.recommendations.max_table_size):
             self._write_parquet(table, query, parameters)
         else:
             self.connection.execute(create + query, parameters)
@@ -281,16 +281,17 @@ def _make_durable(folder: Path) -> int:
     return sum(path.stat().st_size for path in files)
 
 
-def _check_contract(run: Run, path: Path, new_users: "pa.Array | None" = None) -> None:
+def _check_contract(run: Run, path: Path, changed: "pa.Table | None" = None) -> None:
     """Runs every query of sql/checks/; a row that comes back is a broken promise.
 
-    Those of sql/checks/users/ look at each user alone: where only `new_users` have new rows, at these.
+    Those of sql/checks/users/ look at each user alone: in a refresh, at the `changed` ones (user_id). The rows of
+    others are those of a file that has passed.
     """
     with connect(path, run.config, read_only=True) as connection:
         checks = _checks("checks")
         broken = {check: rows for check in checks if (rows := connection.execute(sql(check)).fetchall())}
-        if new_users is not None:
-            _narrow(connection, new_users)
+        if changed is not None:
+            _narrow(connection, changed)
         of_users = _checks("checks/users")
         broken |= {check: rows for check in of_users if (rows := connection.execute(sql(check)).fetchall())}
     n_checks = len(checks) + len(of_users)
@@ -309,12 +310,12 @@ def _checks(folder: str) -> list[str]:
     return sorted(f"{folder}/{file.name.removesuffix('.sql')}" for file in files if file.name.endswith(".sql"))
 
 
-def _narrow(connection: "DuckDBPyConnection", user_ids: "pa.Array") -> None:
-    """Lets the names of users' tables stand for the rows of these users."""
-    import pyarrow as pa
-
+def _narrow(connection: "DuckDBPyConnection", changed: "pa.Table") -> None:
+    """Lets the names of users' tables stand for the rows of these users, in the order in which they lie."""
     database = first_row(connection, "select current_database()")[0]
-    connection.register("new_users", pa.table({"user_id": user_ids}))
+    connection.register("changed", changed)
+    in_file = {name for (name,) in connection.execute("select table_name from duckdb_tables()").fetchall()}
     for table in OF_USERS:
-        rows = f'from "{database}".main.{table} semi join new_users using (user_id) order by 1, 2'
-        connection.execute(f"create temp table {table} as {rows}")
+        rows = f'from "{database}".main.{table} semi join changed using (user_id)'
+        order = "rowid" if table in in_file else "1, 2"
+        connection.execute(f"create temp table {table} as {rows} order by {order}")

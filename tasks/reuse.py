@@ -16,6 +16,7 @@ from tasks.warehouse import Run, first_row, sql
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
 PACKAGES = ("duckdb", "elsa-nightly", "great-expectations", "numpy", "polars", "prefect", "scipy", "torch")
@@ -32,12 +33,14 @@ OF_ITEMS = ("item_neighbors", "item_embeddings", "item_residuals")
 class Reuse:
     """What stays of the published tables.
 
-    users        the others, as rows of the matrices
-    tables       those that the new file has already, without the rows of the others
+    users        whose lists and vectors are made anew, as rows of the matrices
+    changed      user_id of everyone who has new rows in any table, or none any more
+    tables       those that the new file has already, without the rows that are made anew
     n_refreshes  how often, with this time, rows were put behind those of a file that was written as a whole
     """
 
     users: "np.ndarray"
+    changed: "pa.Table"
     tables: frozenset[str]
     n_refreshes: int
 
@@ -62,11 +65,11 @@ def reuse_earlier(
         return None
     published = (run.warehouse / "current.duckdb").resolve()
     connection.execute(f"attach '{published}' as earlier (read_only)")
-    facts = "select model_run_id, config, versions, n_refreshes from earlier.run_info"
-    model_run_id, config, software, n_refreshes = first_row(connection, facts)
-    has_changed = _rules(json.loads(config)) != _rules(run.config.model_dump(mode="json"))
-    has_changed |= json.loads(software) != versions()
-    if model_run_id != trained.model_run_id or has_changed:
+    (row,) = connection.execute("from earlier.run_info").fetchall()
+    info = dict(zip([name for name, *_ in connection.description], row, strict=True))
+    has_changed = _rules(json.loads(info["config"])) != _rules(run.config.model_dump(mode="json"))
+    has_changed |= json.loads(info["versions"]) != versions() or "n_refreshes" not in info
+    if info["model_run_id"] != trained.model_run_id or has_changed:
         return None
     connection.register("known_items", next(scored_items(source)))
     rules = {"rules": str(run.folder / RULES), "has_filters": bool(run.config.recommendations.filters), "at": at}
@@ -85,7 +88,8 @@ def reuse_earlier(
     connection.begin()
     tables = _keep(connection, run)
     connection.commit()
-    return Reuse(users.astype("int64"), tables, n_refreshes + 1)
+    changed = connection.sql("select user_id from changed").to_arrow_table()
+    return Reuse(users.astype("int64"), changed, tables, info["n_refreshes"] + 1)
 
 
 def _keep(connection: "DuckDBPyConnection", run: Run) -> frozenset[str]:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from flows.nightly import nightly
@@ -13,7 +14,8 @@ from tasks.warehouse import Run
 from tests.conftest import by_duckdb_1_5, config
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "without_prefect")
-CHECKS = sorted(path.stem for path in (Path(__file__).parents[1] / "sql" / "checks").rglob("*.sql"))
+CHECK_FILES = list((Path(__file__).parents[1] / "sql" / "checks").rglob("*.sql"))
+CHECKS = sorted(path.stem for path in CHECK_FILES)
 
 SABOTAGE = {
     "categories_are_capped": """
@@ -39,6 +41,10 @@ SABOTAGE = {
     "neighbors_are_counted": "update catalogue set n_neighbors = 4 where item_id = 3",
     "no_unavailable_item": "update catalogue set available_until = '2020-01-01' where item_id = 3",
     "spares_follow": "insert into user_spares select 5, 12, 0, 0.5, 'popular'",
+    "nobody_twice": "insert into user_items select user_id, item_id, weight from user_items where user_id = 5",
+    "nothing_of_nobody": """
+        insert into user_embeddings select 1000, embedding from user_embeddings where user_id = 5
+    """,
     "no_seen_item": """
         update user_topk set item_id = (select min(item_id) from user_items where user_id = 5 and weight = 0)
         where user_id = 5 and rank = 2
@@ -85,6 +91,19 @@ def test_a_broken_promise_is_noticed(check: str, published: Path, tmp_path: Path
         connection.execute(SABOTAGE[check])
     with pytest.raises(ContractBroken, match=rf"\b{check}: \d+ rows, such as"):
         _check_contract(Run(config(), "run"), copy)
+
+
+@pytest.mark.parametrize("check", sorted(path.stem for path in CHECK_FILES if path.parent.name == "users"))
+def test_a_refresh_looks_at_the_users_whose_rows_are_new(check: str, published: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.duckdb"
+    shutil.copyfile(published, copy)
+    with duckdb.connect(str(copy)) as connection:
+        connection.execute("update run_info set n_refreshes = 1")
+        connection.execute(SABOTAGE[check])
+    with pytest.raises(ContractBroken, match=rf"\b{check}: \d+ rows, such as"):
+        _check_contract(Run(config(), "run"), copy, pa.table({"user_id": [4, 5, 1000]}))
+    if check != "categories_are_capped":
+        _check_contract(Run(config(), "run"), copy, pa.table({"user_id": [4, 6]}))
 
 
 def test_tables_that_break_the_contract_are_never_published(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

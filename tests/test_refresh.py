@@ -200,6 +200,74 @@ def test_broken_rows_of_a_refresh_are_not_published(world: Path, monkeypatch: py
     assert [path.stem for path in Path("warehouse/published").iterdir()] == [night.run_id]
 
 
+@pytest.mark.parametrize("max_table_size", ["50GB", "20KB"], ids=["in the file", "partly beside it"])
+def test_a_refresh_with_spares_shared_users_and_text_ids(
+    max_table_size: str,
+    world: Path,
+    tables: Tables,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events = community_events().with_columns(user=pl.format("u{}", "user"))
+    events.write_parquet("data/ratings.parquet")
+    movies = pl.read_parquet("data/movies.parquet").with_columns(until=pl.lit("2999-01-01").str.to_datetime())
+    movies.write_parquet("data/movies.parquet")
+    items = {"path": "data/movies.parquet", "item_id": "movie", "title": "name", "available_until": "until"}
+    changes = {
+        "source": {"events": "data/*ratings.parquet", "items": items},
+        "recommendations": {
+            "k": 10, "neighbors": 5, "spare": 3, "neighbors_min_users": 2, "max_table_size": max_table_size
+        },
+    }
+    nightly(config(**settings(**changes)))
+    assert tables("select count(*) from user_spares where user_id = 'u6'") == [(3,)]
+    rows = [("u5", 500, 5.0), ("u6", unseen(6), 5.0), ("another", 4, 5.0), ("another", 7, 5.0)]
+    add(pl.DataFrame([(*row, 1_700_000_000) for row in rows], schema=events.schema, orient="row"))
+    refresh(config(**settings(**changes)))
+    assert "of 241 users have something new" in caplog.text
+    beside = tables("select count(*) from duckdb_views() where view_name in ('user_topk', 'user_spares', 'user_items')")
+    assert beside == [(0 if max_table_size == "50GB" else 2,)]
+    assert tables("select count(*) from user_items where user_id = 'u5' and item_id = 500") == [(1,)]
+    assert tables("select count(*) from user_spares where user_id = 'another'") == [(3,)]
+    partly = published_digest()
+    assert refreshed_in_full(monkeypatch, **changes) == partly
+
+
+def test_a_file_of_an_older_version_makes_everything_anew(world: Path, caplog: pytest.LogCaptureFixture) -> None:
+    nightly(config(**settings()))
+    published = Path("warehouse/current.duckdb").resolve()
+    published.chmod(0o644)
+    with duckdb.connect(str(published)) as connection:
+        connection.execute("alter table run_info drop column n_refreshes")
+    refresh(config(**settings()))
+    assert "have something new" not in caplog.text
+    assert published_digest()
+
+
+@pytest.mark.parametrize("broken", ["user_topk", "user_items", "user_embeddings"])
+def test_rows_that_should_have_gone_are_noticed(broken: str, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    night = nightly(config(**settings()))
+    gone = community_events().filter(pl.col("user") != 9)
+    gone.write_parquet("data/ratings.parquet")
+    add(new_events())
+    monkeypatch.setitem(tasks.reuse.OF_USERS, broken, "false")
+    with pytest.raises(ContractBroken):
+        refresh(config(**settings()))
+    assert [path.name for path in Path("warehouse/published").iterdir()] == [f"{night.run_id}.duckdb"]
+
+
+def test_a_copy_that_fails_is_removed(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    night = nightly(config(**settings()))
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("in the middle")
+
+    monkeypatch.setattr(tasks.reuse, "_keep", fails)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        refresh(config(**settings()))
+    assert [path.name for path in Path("warehouse/published").iterdir()] == [f"{night.run_id}.duckdb"]
+
+
 def test_tables_of_other_software_are_made_anew(
     world: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
