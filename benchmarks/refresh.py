@@ -2,8 +2,8 @@
 
 Each generated user is one of the demo's with a random half of the films; the configuration is the demo's. With more
 than one catalogue, users take turns between copies of the films. Both start from the same state; seconds of the
-stage `materialize` alone, with the checks that belong to it: in a refresh, each user's own are those of changed users.
-Their digests must be equal.
+stage `materialize` alone, with its checks: in a refresh, each user's own are those of changed users. Their digests
+must be equal.
 `PYTHONPATH=. python benchmarks/refresh.py [users] [catalogues]`
 """
 
