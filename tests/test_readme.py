@@ -76,7 +76,9 @@ def test_the_expectations_example_is_valid() -> None:
 
 def test_the_gate_runs_what_the_readme_says() -> None:
     gate = (ROOT / ".ci" / "run").read_text()
-    assert gate.index("\nmake test\n") < gate.index("\nmake nightly\n")
+    commands = re.findall(r"^make (\S+)", gate, re.MULTILINE)
+    assert commands == [".venv/.ready", "test-operations", "test", "nightly"]
+    assert gate.count("|| status=$?") == 2 and gate.index('test "$status" = 0') < gate.index("make nightly")
     assert gate.startswith("#!/usr/bin/env bash") and "set -euo pipefail" in gate
 
 
