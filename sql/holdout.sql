@@ -1,5 +1,5 @@
 -- grain: one row per (user_id, item_id)
--- split: the same every night for one user and one salt
+-- split, position: the same every night for one user and one salt; position lies evenly from 0 to 1
 -- is_target: among what counts for a held-out user, the last in time; times that are equal or absent are drawn by hash
 with interactions as (
     select * from read_parquet($interactions)
@@ -16,6 +16,7 @@ users as (
 splits as (
     select
         user_id,
+        position,
         case
             when position < $test_share then 'test'
             when position < $test_share + $validation_share then 'validation'
@@ -43,6 +44,7 @@ select
     i.item_id,
     i.weight,
     s.split,
+    s.position,
     coalesce(
         h.n_items >= 2 and h.nth > h.n_items - least(h.n_items - 1, greatest(1, round(h.n_items * $target_share))),
         false

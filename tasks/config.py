@@ -261,7 +261,7 @@ METRICS_AT_K = ("recall", "ndcg", "hit_rate", "coverage", "novelty", "popularity
 
 class Evaluation(Section):
     cutoffs: list[int] = key(None, "Lengths k at which the lists are judged; early stopping watches nDCG at the largest.", unit="items", factory=lambda: [10, 100], min_length=1)
-
+    max_users: int = key(20_000, "Of the validation users, and of the test users, at most so many are ranked, the same ones every night; more would cost time and hardly narrow the intervals.", unit="users", ge=2)
     ease_up_to: int = key(5000, "For comparison, EASE is fitted and judged beside ELSA where there are at most so many items; 0 for never.", unit="items", ge=0, le=50_000)
 
     @model_validator(mode="after")

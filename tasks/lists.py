@@ -1,13 +1,12 @@
 """What the published model says, block by block, as Arrow batches in the order of users or items."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from prefect import get_run_logger
-
 from tasks.config import Recommendations
+from tasks.observe import progress_log
 from tasks.stages import RULES, Trained
 from tasks.warehouse import Run, connect, sql
 
@@ -23,6 +22,10 @@ ROWS = 8192  # most users or items computed at a time
 PLACES = 2**20  # most places of lists held at a time
 
 
+def no_progress(table: str, share: float) -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Catalogue:
     """The columns of the matrices: outside ids, whether each may be recommended, its category or -1: (n_items,)."""
@@ -36,7 +39,8 @@ class Catalogue:
 class Lists:
     """What the lists are made from: model, baseline, histories (users, items), and the outside ids of both.
 
-    users  the rows of the users to compute; None for all
+    users        the rows of the users to compute; None for all
+    on_progress  called with the name of the table and the share of it that is done, by whichever thread takes batches
     """
 
     model: "Model | Ease"
@@ -47,6 +51,7 @@ class Lists:
     items: Catalogue
     rules: Recommendations
     users: "np.ndarray | None" = None
+    on_progress: Callable[[str, float], None] = no_progress
 
 
 def load_lists(run: Run, trained: Trained, at: datetime) -> Lists:
@@ -65,6 +70,7 @@ def load_lists(run: Run, trained: Trained, at: datetime) -> Lists:
         pl.read_parquet(run.folder / "users.parquet")["user_id"].to_arrow(),
         load_catalogue(run, at),
         run.config.recommendations,
+        on_progress=progress_log(),
     )
 
 
@@ -96,17 +102,17 @@ def capped_model(run: Run, model: "LinearModel") -> "dict[str, Capped]":
 def user_lists(lists: Lists, k: int) -> "Iterator[pa.RecordBatch]":
     """Personal items first; popular ones fill up where a user has no history that counts, or candidates run out."""
     cap = lists.rules.max_per_category
-    for of in _users(lists, k if cap is None else 8 * k):
+    for of in _users(lists, k if cap is None else 8 * k, "user_topk"):
         items, scores, is_personal = _ranking(lists, of, k) if cap is None else _capped(lists, of, k)
         yield _ranked(lists, lists.user_ids, of, items, scores, ("user_id", "item_id"), is_personal)
 
 
-def _users(lists: Lists, width: int) -> "Iterator[np.ndarray]":
+def _users(lists: Lists, width: int, table: str) -> "Iterator[np.ndarray]":
     """Blocks of the rows of the users to compute, each block of `width` places a user."""
     import numpy as np
 
     users = np.arange(lists.X.shape[0]) if lists.users is None else lists.users
-    for rows in _blocks(len(users), width, "users"):
+    for rows in _blocks(lists, len(users), width, table):
         yield users[rows]
 
 
@@ -158,7 +164,7 @@ def neighbors(lists: Lists, k: int) -> "Iterator[pa.RecordBatch]":
     """Each item's nearest among those that may be recommended, share its category and its users if so asked for."""
     import numpy as np
 
-    for rows in _blocks(len(lists.items.ids), k, "items"):
+    for rows in _blocks(lists, len(lists.items.ids), k, "item_neighbors"):
         of = np.arange(rows.start, rows.stop)
         among = _together(lists, of) if lists.rules.neighbors_min_users else None
         items, scores = np.full((len(of), k), -1), np.full((len(of), k), np.nan, dtype=np.float32)
@@ -222,7 +228,7 @@ def _ranked(
 def user_vectors(lists: Lists) -> "Iterator[pa.RecordBatch]":
     import numpy as np
 
-    for of in _users(lists, _factors(lists)):
+    for of in _users(lists, _factors(lists), "user_embeddings"):
         has_history = np.diff(lists.X.indptr)[of] > 0
         vectors = lists.model.embed(lists.X[of]) if _factors(lists) else None
         yield _vectors(lists.user_ids, of, "user_id", vectors, has_history)
@@ -231,7 +237,7 @@ def user_vectors(lists: Lists) -> "Iterator[pa.RecordBatch]":
 def item_vectors(lists: Lists) -> "Iterator[pa.RecordBatch]":
     import numpy as np
 
-    for rows in _blocks(len(lists.items.ids), _factors(lists), "items"):
+    for rows in _blocks(lists, len(lists.items.ids), _factors(lists), "item_embeddings"):
         of = np.arange(rows.start, rows.stop)
         vectors = lists.model.item_embeddings[of] if _factors(lists) else None
         yield _vectors(lists.items.ids, of, "item_id", vectors, lists.model.is_known[of])
@@ -283,7 +289,7 @@ def residuals(lists: Lists) -> "Iterator[pa.RecordBatch]":
     from scipy import sparse
 
     ids = lists.items.ids
-    for rows in _blocks(len(ids), 1, "items"):
+    for rows in _blocks(lists, len(ids), 1, "item_residuals"):
         block = sparse.coo_array((0, 0), dtype=np.float32)
         if _has_residual(lists):
             block = sparse.coo_array(lists.model.residual[rows] if _factors(lists) else lists.model.weights[rows])
@@ -312,11 +318,11 @@ def scored_items(lists: Lists) -> "Iterator[pa.RecordBatch]":
     yield pa.RecordBatch.from_pydict({"item_id": lists.items.ids, "is_scored": pa.array(is_scored)})
 
 
-def _blocks(n: int, width: int, what: str) -> Iterator[slice]:
+def _blocks(lists: Lists, n: int, width: int, table: str) -> Iterator[slice]:
+    """Ranges of up to ROWS of the n owners of a table's rows, fewer where each has many places."""
     size = max(1, min(ROWS, PLACES // max(1, width)))
     if n == 0:
         yield slice(0, 0)
     for first in range(0, n, size):
         yield slice(first, min(first + size, n))
-        if n > ROWS:
-            get_run_logger().info("%s of %s %s", f"{min(first + size, n):,}", f"{n:,}", what)
+        lists.on_progress(table, min(first + size, n) / n)

@@ -12,12 +12,13 @@ from tasks.stages import Interactions, Matrix
 from tasks.warehouse import Run, connect, digest_of_file, sql
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
     from scipy.sparse import csr_array
 
 
 @task(**RETRIES)
-@resumable("matrix", Matrix, reads=("holdout",))
+@resumable("matrix", Matrix, reads=("holdout", "evaluation"))
 def build_matrix(run: Run, interactions: Interactions) -> Matrix:
     """Writes what `stages.Matrix` names. Rows are all users, columns the items that count."""
     import polars as pl
@@ -40,7 +41,7 @@ def build_matrix(run: Run, interactions: Interactions) -> Matrix:
     items = pairs.filter(counts).group_by("item_id").agg(n_users=pl.len()).sort("item_id").with_row_index("item_idx")
     users = (
         pairs.group_by("user_id")
-        .agg(pl.first("split"), n_items=counts.sum(), n_targets=pl.col("is_target").sum())
+        .agg(pl.first("split", "position"), n_items=counts.sum(), n_targets=pl.col("is_target").sum())
         .sort("user_id")
         .with_row_index("user_idx")
     )
@@ -84,7 +85,7 @@ def _matrices(
     _require(run, trains, users.height, "train on", "test_share")
     matrices["train"] = X[np.flatnonzero(users["split"] == "train")]
     for split in ("validation", "test"):
-        rows = np.flatnonzero((users["split"] == split) & (users["n_targets"] > 0))
+        rows = _users_to_rank(users, split, run.config.evaluation.max_users)
         _require(
             run, len(rows) > 0, users.height, f"{split} with".replace("validation", "validate"), f"{split}_share"
         )
@@ -92,6 +93,20 @@ def _matrices(
         fold_in.eliminate_zeros()
         matrices |= {f"{split}_fold_in": fold_in, f"{split}_targets": targets[rows]}
     return matrices
+
+
+def _users_to_rank(users: "pl.DataFrame", split: str, max_users: int) -> "np.ndarray":
+    """The rows of the split's users who have targets, in their order; of more than `max_users`, the first by hash."""
+    import polars as pl
+
+    found = users.filter(pl.col("split") == split, pl.col("n_targets") > 0)
+    if len(found) > max_users:
+        get_run_logger().info(
+            f"of {len(found):,} {split} users {max_users:,} are ranked, as evaluation.max_users says; the others are "
+            "held out all the same"
+        )
+        found = found.bottom_k(max_users, by="position")
+    return found["user_idx"].sort().to_numpy()
 
 
 def _csr(pairs: "pl.DataFrame", shape: tuple[int, int]) -> "csr_array":

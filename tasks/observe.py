@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+SECONDS_BETWEEN_MESSAGES = 5.0
 LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
 
@@ -72,7 +73,25 @@ def name_flow_run(run_id: str) -> str | None:
     return str(context.flow_run.id)
 
 
-def progress_bar(key: str, seconds_between_updates: float = 5.0) -> Callable[[float], None]:
+def progress_log() -> Callable[[str, float], None]:
+    """What takes the name of a step and the share of it that is done, and logs them every few seconds.
+
+    The logger is taken now: whoever calls it later may be a thread that knows of no task.
+    """
+    from prefect import get_run_logger
+
+    log, last = get_run_logger(), time.monotonic()
+
+    def show(step: str, share: float) -> None:
+        nonlocal last
+        if time.monotonic() - last > SECONDS_BETWEEN_MESSAGES:
+            log.info("%s: %.0f %%", step, 100 * share)
+            last = time.monotonic()
+
+    return show
+
+
+def progress_bar(key: str) -> Callable[[float], None]:
     """What takes the share that is done, and shows it on the page of Prefect's task run, if there is one."""
     from prefect.artifacts import create_progress_artifact, update_progress_artifact
     from prefect.context import TaskRunContext
@@ -84,7 +103,7 @@ def progress_bar(key: str, seconds_between_updates: float = 5.0) -> Callable[[fl
 
     def show(share: float) -> None:
         nonlocal last
-        if share >= 1 or time.monotonic() - last > seconds_between_updates:
+        if share >= 1 or time.monotonic() - last > SECONDS_BETWEEN_MESSAGES:
             update_progress_artifact(artifact, progress=100 * share)
             last = time.monotonic()
 

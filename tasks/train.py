@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -14,7 +13,7 @@ from prefect import get_run_logger, task
 from tasks.champion import find_champion, load_champion
 from tasks.config import Config
 from tasks.errors import InputError
-from tasks.observe import progress_bar
+from tasks.observe import progress_bar, progress_log
 from tasks.resume import CHAMPION, resumable
 from tasks.stages import Matrix, Trained
 from tasks.warehouse import Run, digest_of_file, read_manifest
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     Validation = tuple[csr_array, csr_array]
 
-SECONDS_BETWEEN_MESSAGES = 5
 NOT_OF_TRAINING = {"policy_type", "event_values", "warm_start", "residual_neighbors", "residual_ridge",
                    "residual_dropout", "ease_ridge", "ease_max_items"}  # fmt: skip
 
@@ -162,7 +160,7 @@ def _fit_elsa(
         get_run_logger().info("kept epoch %s", model.best_epoch)
         if recipe.residual is None:
             return model
-        model = fit_residual(X, model, recipe.residual, validation, on_progress=_log_share())
+        model = fit_residual(X, model, recipe.residual, validation, on_progress=progress_log())
     except (TrainingError, ResidualError) as error:
         raise InputError(f"policy_configs: {error}") from None
     if validation is not None:
@@ -175,7 +173,7 @@ def _fit_ease(config: Config, X: "csr_array", validation: "Validation | None", r
 
     k, device = max(config.evaluation.cutoffs), config.policy_configs.policy.device
     try:
-        return fit_ease(X, ridge, validation, k=k, device=device, on_progress=_log_share())
+        return fit_ease(X, ridge, validation, k=k, device=device, on_progress=progress_log())
     except EaseError as error:
         raise InputError(f"policy_configs: {error}") from None
 
@@ -183,7 +181,7 @@ def _fit_ease(config: Config, X: "csr_array", validation: "Validation | None", r
 def _log_epochs(recipe: Recipe) -> "Callable[[Epoch], None]":
     """A callback that logs each epoch, and shows the share of them on Prefect's page."""
     n_epochs = recipe.low_rank.n_epochs if recipe.epochs is None else recipe.epochs
-    show = progress_bar(recipe.name.replace("_", "-"))
+    logger, show = get_run_logger(), progress_bar(recipe.name.replace("_", "-"))
 
     def log(epoch: "Epoch") -> None:
         parts = [f"epoch {epoch.epoch}"]
@@ -193,21 +191,8 @@ def _log_epochs(recipe: Recipe) -> "Callable[[Epoch], None]":
             parts.append(f"validation nDCG {epoch.ndcg:.4f}")
         if epoch.users_per_second is not None:
             parts.append(f"{epoch.users_per_second:,.0f} users/s")
-        get_run_logger().info(", ".join(parts))
+        logger.info(", ".join(parts))
         show(epoch.epoch / n_epochs)
-
-    return log
-
-
-def _log_share() -> Callable[[str, float], None]:
-    """A callback (step, share) that logs now and then."""
-    last = time.monotonic()
-
-    def log(step: str, share: float) -> None:
-        nonlocal last
-        if time.monotonic() - last > SECONDS_BETWEEN_MESSAGES:
-            get_run_logger().info("%s: %.0f %%", step, 100 * share)
-            last = time.monotonic()
 
     return log
 

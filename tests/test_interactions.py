@@ -173,6 +173,29 @@ def test_the_same_users_are_held_out_every_night(world: Path) -> None:
         assert (matrices(run)[1]["split"] != after["split"]).any()
 
 
+def test_of_many_held_out_users_the_same_few_are_ranked_and_none_is_trained_on(world: Path) -> None:
+    def rows_of(users: pl.DataFrame, fold_in: sparse.csr_array, X: sparse.csr_array, split: str) -> set[int]:
+        """Whose rows these are, told by what they hold and what they hide together with it."""
+        held_out = users.filter(split=split)
+        own = {X[[row]].indices.tobytes(): user for row, user in held_out.select("user_idx", "user_id").rows()}
+        return {own[fold_in[[row]].indices.tobytes()] for row in range(fold_in.shape[0])}
+
+    ranked = []
+    for changes in ({}, {"evaluation": {"max_users": 20}}):
+        with open_run(config(**changes)) as run:
+            found, users, _ = matrices(run)
+        whole = {split: found[f"{split}_fold_in"] + found[f"{split}_targets"] for split in ("validation", "test")}
+        for matrix in whole.values():
+            matrix.sort_indices()
+        ranked.append({split: rows_of(users, whole[split], found["interactions"], split) for split in whole})
+        assert found["train"].shape[0] == (users["split"] == "train").sum()
+    for split in ("validation", "test"):
+        assert len(ranked[0][split]) > 20 == len(ranked[1][split])
+        position = dict(users.select("user_id", "position").rows())
+        first = sorted(ranked[0][split], key=position.__getitem__)[:20]
+        assert ranked[1][split] == set(first), "so that more users move only the last ones out"
+
+
 def test_without_times_targets_are_a_draw_that_repeats(world: Path) -> None:
     source = {"columns": {"user_id": "user", "item_id": "movie", "value": "rating"}}
     drawn = []
