@@ -1,5 +1,5 @@
 -- grain: one row per row of the file being read
--- source_rows holds its mapped columns as they came, the whole row, and what quarantine.conditions says against it;
+-- source_rows holds its mapped columns, the whole row, and what its ids and quarantine.conditions say against it;
 -- to_utc is the macro that fits the type of its timestamp; reasons is empty for a row that can be used
 create or replace temp table incoming as
 with converted as (
@@ -15,8 +15,8 @@ judged as (
         *,
         concat_ws(
             '; ',
-            case when not has_user_id then 'no user' when user_id is null then 'user is no integer' end,
-            case when not has_item_id then 'no item' when item_id is null then 'item is no integer' end,
+            no_user,
+            no_item,
             if($has_times and timestamp is null, 'no time', null),
             if(timestamp is not null and utc is null, 'unreadable time', null),
             if(epoch(utc - now() at time zone 'UTC') > 3600 * $max_hours_ahead, 'time in the future', null),

@@ -30,22 +30,54 @@ class Section(BaseModel):
 class EventColumns(Section):
     event_id: str | None = key(None, "Column with the event's own id; events with one id are one event. Without it, events that agree in all columns named here are one.", unit="column")
     user_id: str = key("user_id", "Column with the user's id, an integer or text.", unit="column")
-    item_id: str = key("item_id", "Column with the item's id, an integer or text.", unit="column")
-    timestamp: str | None = key(None, "Column with the time: a timestamp, a date, ISO text or a Unix epoch in s, ms, µs or ns.", unit="column")
+    item_id: str = key("item_id", "Column with the item's id, an integer or text; or a list of them, as of a basket: an event each.", unit="column")
+    timestamp: str | None = key(None, "Column with the time: a timestamp, a date, ISO text, a number such as 20260131 or 202601311459, or a Unix epoch in s, ms, µs or ns.", unit="column")
+    timestamp_format: str | list[str] | None = key(None, "How times are written as text where they are not ISO, such as %d/%m/%Y %I:%M %p; of several, the first that fits. Codes are those of strptime.", unit="format")
     value: str | None = key(None, "Column with a number such as a rating or a quantity.", unit="column")
     event_type: str | None = key(None, "Column with the kind of event, such as view or purchase.", unit="column")
+
+    def mapped(self) -> dict[str, str]:
+        """Our names of the columns that the source has, and its names for them."""
+        return {name: column for name, column in self.model_dump(exclude={"timestamp_format"}).items() if column is not None}
+
+    def timestamp_formats(self) -> list[str]:
+        return [self.timestamp_format] if isinstance(self.timestamp_format, str) else self.timestamp_format or []
+
+    @model_validator(mode="after")
+    def check_formats(self) -> Self:
+        import duckdb
+
+        for one in self.timestamp_formats():
+            try:
+                duckdb.execute("select try_strptime('', $one)", {"one": one}).fetchall()
+            except duckdb.Error as error:
+                raise ValueError(f"timestamp_format {one!r} cannot be used: {str(error).splitlines()[0]}") from None
+        if self.timestamp_format is not None and self.timestamp is None:
+            raise ValueError("timestamp_format needs a column to look at: set timestamp")
+        return self
 
 
 class Ids(Section):
     trim: bool = key(False, "Remove spaces around ids.", unit="switch")
     lowercase: bool = key(False, "Ids that differ in case only are one.", unit="switch")
-    strip_decimal: bool = key(False, "Read an id such as 17850.0, which spreadsheets make of numbers, as 17850.", unit="switch")
+    strip_decimal: bool | None = key(None, "Read an id such as 17850.0, which spreadsheets make of numbers, as 17850. If not set, a source that holds both is an error; false keeps them apart.", unit="switch")
+    user_type: Literal["auto", "integer", "text"] = key("auto", "Type of user ids in the warehouse: integer quarantines what is none; auto takes integers where the first files hold nothing else.", unit="name")
+    item_type: Literal["auto", "integer", "text"] = key("auto", "The same for item ids.", unit="name")
 
 
 class Csv(Section):
-    delimiter: str | None = key(None, "Character between columns; without it, it is found out.", unit="character", min_length=1, max_length=4)
+    delimiter: str | None = key(None, "Character between columns; detected if not set.", unit="character", min_length=1, max_length=4)
     quote: str = key('"', "Character around text.", unit="character", max_length=1)
-    encoding: Literal["utf-8", "utf-16", "latin-1"] = key("utf-8", "Encoding of the text.", unit="name")
+    encoding: str = key("utf-8", "Encoding of the text: any of Python's, such as latin-1, cp1252, utf-16 or shift_jis.", unit="name")
+    skip: int = key(0, "Lines above the header, such as a title. Excel's sep=; is understood without.", unit="lines", ge=0)
+
+    @model_validator(mode="after")
+    def check_encoding(self) -> Self:
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise ValueError(f"encoding {self.encoding!r} is unknown; names are Python's, such as cp1252 or utf-16-be") from None
+        return self
 
 
 class ItemSource(Section):
@@ -66,12 +98,13 @@ class ItemSource(Section):
 
 
 class Source(Section):
-    events: str | list[str] | None = key(None, "Event files: a path, a glob or a list of them; .csv, .tsv, .jsonl or .parquet, also .gz or .zst; or a .duckdb file with the table `table`. Relative to the working directory.", unit="path")
-    table: str = key("events", "The table to read where a file is a DuckDB database.", unit="table")
+    events: str | list[str] | None = key(None, "Event files: a path, a folder, a glob or a list of them; .csv, .tsv, .txt, .jsonl, .json or .parquet, also .gz or .zst; or a .duckdb file with the table `table`. Relative to the working directory.", unit="path")
+    table: str = key("events", "The table to read where a file is a DuckDB database, with its schema if that is not main.", unit="table")
     query: str | None = key(None, "Instead of files, a SQL query that DuckDB runs; all of its rows are read anew every night.", unit="SQL")
     csv: Csv = key(None, "How CSV files are written.", factory=Csv)
     columns: EventColumns = key(None, "Which column holds what.", factory=EventColumns)
     ids: Ids = key(None, "What is done to the ids of users and items before anything else.", factory=Ids)
+    nulls: list[str] = key(None, "Texts that stand for no value in ids, times, values and event types, and in CSV metadata; empty text always does.", unit="text", factory=lambda: ["NULL", "null", "NaN", "None", "\\N"])
     timezone: str = key("UTC", "Time zone of times that do not name theirs, such as Europe/Prague.", unit="name")
     items: ItemSource | None = key(None, "Item metadata; without it, items have ids only.")
 

@@ -72,7 +72,7 @@ def _query(expectation: Expectation, where: str) -> str:
 
 def _check_columns(config: Config, expectation: Expectation, where: str) -> None:
     """A column that is not mapped holds nulls only, which most expectations pass over; its type can be checked."""
-    mapped = [name for name, column in config.source.columns.model_dump().items() if column is not None]
+    mapped = list(config.source.columns.mapped())
     column = expectation.arguments.get("column")
     if column is not None and column not in mapped and not expectation.expect.endswith(("of_type", "type_list")):
         raise InputError(f"{where}: source.columns maps no column {column!r}, only {', '.join(mapped)}")

@@ -1,6 +1,7 @@
 """Source files into warehouse/events.duckdb: what is new or changed, all or nothing, and nothing lost."""
 
 import hashlib
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,24 +11,21 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
 
-from tasks.config import Source
 from tasks.errors import InputError, ValidationFailed
+from tasks.items import load_items, view_items
 from tasks.ledger import enter, make_ledger, readmit, refuse
+from tasks.quoting import fill, literal
 from tasks.retries import RETRIES
-from tasks.source_files import (
-    SourceFile,
+from tasks.source_columns import (
+    OWNERS,
     close_events,
-    event_files,
-    find_files,
     id_types,
     id_types_of_events,
     mapped,
     open_events,
-    open_table,
-    readable,
-    require_column,
-    tidied,
 )
+from tasks.source_files import SourceFile, event_files
+from tasks.source_tables import SourceTable, readable, table_of_events
 from tasks.stages import Events
 from tasks.warehouse import Run, connect, first_row, sql
 
@@ -35,6 +33,12 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 SECONDS_BETWEEN_MESSAGES = 5
+HINTS = {
+    "unreadable time": "source.columns.timestamp_format says how times are written",
+    "user is no integer": "source.ids.user_type says of what type the ids of a new warehouse are",
+    "item is no integer": "source.ids.item_type says of what type the ids of a new warehouse are",
+}
+OLDEST_NEWS_DAYS = 20 * 365
 
 
 @task(**RETRIES)
@@ -44,20 +48,21 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
     Files that were refused and are still named are tried again, or left out. Raises ValidationFailed where too many
     of tonight's rows cannot be used; they are refused, and stay to be looked at.
     """
-    source = run.config.source
-    files = event_files(source, run.config.quarantine)
-    with connect(run.events, run.config) as connection:
+    files = event_files(run.config.source, run.config.quarantine)
+    with connect(run.events, run.config) as connection, _scratch(run) as scratch:
         make_ledger(connection)
         connection.execute("begin")
+        view_items(connection, run.config, scratch)
         n_again = readmit(connection, files, run.run_id) if retry_refused else 0
         new = _new_files(connection, files)
-        _load_all(connection, run, new)
+        _load_all(connection, run, new, scratch)
         if not first_row(connection, "select count(*) from active_files where n_read > 0")[0]:
-            raise InputError(f"source.events: {source.events} holds no rows; there is nothing to learn from")
+            raise InputError(f"source.events: {run.config.source.events} holds no rows: nothing to learn from")
         if new or n_again:
             with progress(connection, "merging"):
                 connection.execute(sql("events"))
-        n_items = _load_items(connection, source)
+            _require_one_id_each(connection, run.config.source.ids.strip_decimal)
+        n_items = load_items(connection, run.config.source, id_types_of_events(connection)["item_id"])
         handle = _count(connection, len(new) + n_again)
         n_new, n_new_rejected = first_row(connection, sql("rejected_of_run"), {"run_id": run.run_id})
         tonight = dict(connection.execute(sql("rejected_reasons"), {"run_id": run.run_id}).fetchall())
@@ -73,13 +78,14 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
     if handle.n_repeated:
         log.info(f"{handle.n_repeated:,} repeated deliveries of an event count once")
     if n_new_rejected:
-        log.warning(f"{n_new_rejected:,} rows were set aside ({_in_words(tonight)}); see: elsa rejected")
+        log.warning(f"{n_new_rejected:,} rows were quarantined ({_in_words(tonight)}); see: elsa rejected")
     run.record("ingest", handle)
     if is_refused:
+        hints = "".join(f"; {HINTS[reason]}" for reason in tonight if reason in HINTS)
         raise ValidationFailed(
-            f"{n_new_rejected:,} of {n_new:,} rows read tonight cannot be used ({_in_words(tonight)}), more than "
+            f"{n_new_rejected:,} of {n_new:,} rows read cannot be used ({_in_words(tonight)}), more than "
             f"quarantine.max_share={run.config.quarantine.max_share} allows; nothing was trained or published. "
-            "Look at them with: elsa rejected"
+            f"Look at them with: elsa rejected{hints}"
         )
     return handle
 
@@ -109,10 +115,12 @@ def _new_files(connection: "DuckDBPyConnection", files: list[SourceFile]) -> lis
     return [file for file in files if (file.name, file.digest) not in known]
 
 
-def _load_all(connection: "DuckDBPyConnection", run: Run, files: list[SourceFile]) -> None:
+def _load_all(connection: "DuckDBPyConnection", run: Run, files: list[SourceFile], scratch: Path) -> None:
     """Reads the files into event_rows, whose ids get the type that fits all, and rejected_events."""
     kept = id_types_of_events(connection)
-    types = id_types(connection, run.config.source, run.config.quarantine, files, kept)
+    connection.execute(f"set timezone = {literal(run.config.source.timezone)}")
+    tables = [table_of_events(connection, run.config.source, file, scratch) for file in files]
+    types = id_types(connection, run.config.source, run.config.quarantine, tables, kept)
     for name, kind in kept.items():
         if kind != types[name]:
             for table in ("event_rows", "events"):
@@ -122,37 +130,74 @@ def _load_all(connection: "DuckDBPyConnection", run: Run, files: list[SourceFile
         for name, kind in types.items():
             event_rows = event_rows.replace(f"${name}_type", kind)
         connection.execute(event_rows)
-    for place, file in enumerate(files, start=1):
-        n_rows, n_rejected = _load(connection, run, file, types)
-        rejected = f", {n_rejected:,} of them set aside" if n_rejected else ""
+    for place, (file, table) in enumerate(zip(files, tables, strict=True), start=1):
+        n_rows, n_rejected = _load(connection, run, file, table, types)
+        rejected = f", {n_rejected:,} of them quarantined" if n_rejected else ""
         get_run_logger().info(f"read {Path(file.name).name}: {n_rows:,} rows{rejected} ({place} of {len(files)})")
+    connection.execute("set timezone = 'UTC'")
 
 
-def _load(connection: "DuckDBPyConnection", run: Run, file: SourceFile, types: dict[str, str]) -> tuple[int, int]:
-    """Reads one file in the place of what it held when it was last read, and returns its rows and those set aside."""
+def _load(
+    connection: "DuckDBPyConnection", run: Run, file: SourceFile, table: SourceTable, types: dict[str, str]
+) -> tuple[int, int]:
+    """Reads a file in the place of what it held when it was last read; returns its rows and those quarantined."""
     source, quarantine = run.config.source, run.config.quarantine
-    connection.execute(f"set timezone = '{source.timezone}'")
-    relation = open_events(connection, source, file)
+    opened = open_events(connection, source, table)
     limits = quarantine.model_dump(include={"min_value", "max_value", "max_hours_ahead"})
     limits["earliest"] = datetime.fromisoformat(quarantine.earliest).isoformat()
     hint = "; if a quarantine.condition does this, let it use try_cast" if quarantine.conditions else ""
     with readable(file.name, hint), progress(connection, f"reading {Path(file.name).name}"):
-        query = mapped(relation, source, types, quarantine)
+        query = mapped(opened, source, types, quarantine)
         connection.execute(f"create or replace temp view source_rows as {query}")
         connection.execute(sql("incoming"), limits | {"has_times": source.columns.timestamp is not None})
     file_id = enter(connection, file, run.run_id)
     for name in ("insert_events", "insert_rejected"):
         connection.execute(sql(name), {"file_id": file_id})
-    if first_row(connection, "select count(*) from duckdb_tables() where table_name = 'reject_errors'")[0]:
-        connection.execute(sql("insert_malformed"), {"file_id": file_id})
+    for query in table.malformed:
+        connection.execute(fill(sql("insert_malformed"), malformed=query), {"file_id": file_id})
+    _warn_of_odd_times(connection, file)
     n_rows = first_row(connection, "select count(*) from incoming")[0]
     n_malformed, n_rejected = first_row(connection, sql("rejected_of_file"), {"file_id": file_id})
     connection.execute("update event_files set n_read = $n where file_id = $file_id",
                        {"n": n_rows + n_malformed, "file_id": file_id})  # fmt: skip
     connection.execute("drop view source_rows")
-    connection.execute("set timezone = 'UTC'")
     close_events(connection)
     return n_rows + n_malformed, n_rejected
+
+
+@contextmanager
+def _scratch(run: Run) -> Iterator[Path]:
+    """A folder for copies of source files; what a killed run left in it goes, too."""
+    folder = run.warehouse / "tmp" / "sources"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _warn_of_odd_times(connection: "DuckDBPyConnection", file: SourceFile) -> None:
+    """Times that all lie decades back are rarely meant: seconds were taken for milliseconds, say."""
+    first, last, now = first_row(connection, sql("source/span_of_times"))
+    if last is not None and (now - last).days > OLDEST_NEWS_DAYS:
+        get_run_logger().warning(
+            f"{file.name}: all times lie between {first:%Y-%m-%d %H:%M} and {last:%Y-%m-%d %H:%M}; if that is wrong, "
+            "look at their unit, or say how they are written: source.columns.timestamp_format"
+        )
+
+
+def _require_one_id_each(connection: "DuckDBPyConnection", strip_decimal: bool | None) -> None:
+    """Raises InputError where an id comes as 13 and as 13.0, unless the configuration says that these are two."""
+    if strip_decimal is not None:
+        return
+    for name, kind in id_types_of_events(connection).items():
+        if kind == "VARCHAR":
+            for found, twin in connection.execute(fill(sql("source/decimal_twins"), id=name)).fetchall():
+                raise InputError(
+                    f"{name}: there are both {found!r} and {twin!r}, which would be two {OWNERS[name]}s; set "
+                    "source.ids.strip_decimal to true to make them one, or to false to keep them apart"
+                )
 
 
 def _count(connection: "DuckDBPyConnection", n_new_files: int) -> Events:
@@ -170,44 +215,3 @@ def _count(connection: "DuckDBPyConnection", n_new_files: int) -> Events:
 
 def _in_words(reasons: dict[str, int]) -> str:
     return ", ".join(f"{reason}: {count:,}" for reason, count in reasons.items())
-
-
-def _load_items(connection: "DuckDBPyConnection", source: Source) -> int:
-    """Replaces the item metadata by the source's, and returns its number of items."""
-    from duckdb import ColumnExpression, SQLExpression
-
-    items, id_type = source.items, id_types_of_events(connection)["item_id"]
-    if items is None:
-        connection.execute(f"create or replace table items (item_id {id_type}, title varchar)")
-        return 0
-    if items.query is not None:
-        name = "source.items.query"
-        with readable(name):
-            relation = connection.sql(items.query)
-    else:
-        name, *more = find_files(items.path, "source.items.path")
-        if more:
-            raise InputError(f"source.items.path: {items.path} names {len(more) + 1} files; name one")
-        relation = open_table(connection, source, name, [items.item_id])
-    for key in ("item_id", "title"):
-        require_column(relation.columns, name, getattr(items, key), f"source.items.{key}")
-    others = [ColumnExpression(column) for column in relation.columns if column not in (items.item_id, items.title)]
-    kind = str(relation.types[relation.columns.index(items.item_id)])
-    with readable(name):
-        relation.select(
-            SQLExpression(tidied(items.item_id, kind, source.ids)).cast("varchar").alias("item_id"),
-            ColumnExpression(items.title).cast("varchar").alias("title"),
-            *others,
-        ).create_view("source_items", replace=True)
-        connection.execute(sql("items").replace("$id_type", id_type))
-    n_rows, n_items = first_row(connection, "select count(*), count(distinct item_id) from items")
-    if n_rows > n_items:
-        example = first_row(connection, "select item_id from items group by 1 having count(*) > 1 limit 1")[0]
-        raise InputError(
-            f"{name}: {n_rows:,} rows for {n_items:,} items, such as {example!r} more than once; "
-            "metadata must have one row an item"
-        )
-    n_unlike = first_row(connection, "select count(*) from source_items")[0] - n_rows
-    if n_unlike:
-        get_run_logger().warning(f"{n_unlike:,} rows of {name} are left out: no event can have their ids")
-    return n_items

@@ -1,6 +1,7 @@
 """A small world whose answer is known, and ways to run nights in it."""
 
 import atexit
+import logging
 import socket
 import subprocess
 import sys
@@ -205,3 +206,20 @@ def address(nights: Nights) -> Iterator[str]:
         yield f"http://{HOST}:{chosen.getsockname()[1]}/"
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What tasks say, at any level, where they run without an engine."""
+    lines: list[str] = []
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    logger = logging.Logger("lines")
+    logger.addHandler(Lines())
+    for name, module in list(sys.modules.items()):
+        if name.startswith("tasks.") and hasattr(module, "get_run_logger"):
+            monkeypatch.setattr(module, "get_run_logger", lambda: logger)
+    return lines

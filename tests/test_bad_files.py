@@ -61,7 +61,7 @@ CORPUS: dict[str, tuple[str, Callable[[Path], object], Outcome]] = {
     "semicolons": ("a.csv", text((HEADER + GOOD).replace(",", ";")), (1, 1, 0, 0)),
     "too few fields": ("a.csv", text(HEADER + GOOD + "1,2\n"), (2, 1, 0, 1)),
     "too many fields": ("a.csv", text(HEADER + GOOD + "1,2,2026-01-01,5,6\n"), (2, 1, 0, 1)),
-    "a quote that never ends": ("a.csv", text(HEADER + '1,"x",2026-01-01,5\n1,"2,2026-01-01,5\n'), "has no column"),
+    "a quote that never ends": ("a.csv", text(HEADER + '1,"x",2026-01-01,5\n1,"2,2026-01-01,5\n'), (2, 1, 0, 1)),
     "a quoted line break": ("a.csv", text(HEADER + '1,"a\nb",2026-01-01,5\n'), (1, 1, 0, 0)),
     "latin-1 as utf-8": ("a.csv", text(HEADER + GOOD + "1,Köln,2026-01-01,5\n", "latin-1"), (2, 1, 0, 1)),
     "utf-16 as utf-8": ("a.csv", text(HEADER + GOOD, "utf-16"), "a.csv"),
@@ -96,7 +96,7 @@ CORPUS: dict[str, tuple[str, Callable[[Path], object], Outcome]] = {
         lambda path: FRAME.with_columns(rating=pl.lit([1, 2])).write_parquet(path),
         (2, 0, 0, 2),
     ),
-    "JSON cut short": ("a.jsonl", text('{"user":1,"movie":2,"at":"2026-01-01","rating":5}\n{"user":'), "a.jsonl"),
+    "JSON cut short": ("a.jsonl", text('{"user":1,"movie":2,"at":"2026-01-01","rating":5}\n{"user":'), (2, 1, 0, 1)),
     "JSON that is an array": ("a.jsonl", text("[1, 2]\n"), "a.jsonl"),
     "JSON with a field missing": (
         "a.jsonl",
@@ -105,7 +105,7 @@ CORPUS: dict[str, tuple[str, Callable[[Path], object], Outcome]] = {
     ),
     "a database in name only": ("a.duckdb", text(HEADER + GOOD), "a.duckdb cannot be read"),
     "an unknown format": ("a.xlsx", text(HEADER + GOOD), "cannot tell the format"),
-    "a folder named like a file": ("a.csv", lambda path: path.mkdir(), "no such file: a.csv"),
+    "a folder named like a file": ("a.csv", lambda path: path.mkdir(), "the folder a.csv holds no file"),
     "a link to nowhere": ("a.csv", lambda path: path.symlink_to("nowhere"), "no such file: a.csv"),
 }
 

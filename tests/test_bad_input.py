@@ -91,14 +91,16 @@ CASES = {
     "empty file": (empty_file, 2, ["data/empty.csv", "is empty"]),
     "header only": (header_only, 2, ["data/header.csv", "no rows"]),
     "not what its name says": (not_parquet, 2, ["data/broken.parquet", "cannot be read"]),
-    "unknown format": (lambda: {"source": {"events": "data"}}, 2, ["source.events", "no such file"]),
+    "a folder with other files": (
+        lambda: {"source": {"events": "data"}}, 2, ["data/movies.parquet has no column 'user'", "movie, name, genre"],
+    ),
     "missing column": (
         lambda: {"source": {"columns": {**COLUMNS, "user_id": "customer"}}},
         2, ["ratings.parquet has no column 'customer'", "source.columns.user_id", "user, movie, rating, at"],
     ),
     "unreadable time": (bad_time, 4, ["1 of 2 rows", "unreadable time: 1", "max_share=0.05", "elsa rejected"]),
     "unreadable number": (bad_number, 4, ["2 of 2 rows", "value is no number: 2"]),
-    "text ids among numbers": (text_ids_in_a_warehouse_of_numbers, 2, ["data/text.csv", "user_id is text", "BIGINT"]),
+    "text ids among numbers": (text_ids_in_a_warehouse_of_numbers, 4, ["user is no integer: 1", "ids.user_type"]),
     "fractional ids": (fractional_ids, 2, ["data/fractions.parquet", "user_id is of type DOUBLE"]),
     "metadata with an item twice": (items_twice, 2, ["data/twice.parquet", "one row an item"]),
     "all users filtered out": (

@@ -187,13 +187,6 @@ def test_dates_as_numbers_are_dates_and_small_numbers_are_no_times(world: Path) 
         take_in("b.csv", columns)
 
 
-def test_metadata_that_changes_its_kind_half_way_is_named(world: Path) -> None:
-    WRITERS["a.csv"](Path("a.csv"))
-    Path("m.csv").write_text("movie,name,year\n" + "".join(f"{n},a,1999\n" for n in range(30_000)) + "x,b,unknown\n")
-    with pytest.raises(InputError, match=r"m\.csv cannot be read: "):
-        take_in("a.csv", items={"path": "m.csv", "item_id": "movie", "title": "name"})
-
-
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [(pl.Int32, "INTEGER"), (pl.Int64, "BIGINT"), (pl.UInt16, "USMALLINT"), (pl.String, "VARCHAR")],
@@ -249,7 +242,7 @@ def test_unsigned_ids_stay_integers(world: Path) -> None:
     assert stored("select user_id, typeof(user_id) from events") == [(5, "BIGINT")]
     large = pl.DataFrame({"user": [2**63], "movie": [7]}, schema={"user": pl.UInt64, "movie": pl.UInt64})
     large.write_parquet("c.parquet")
-    with pytest.raises(InputError, match=r"c\.parquet: its user_id is text|c\.parquet.*holds user_id as BIGINT"):
+    with pytest.raises(ValidationFailed, match="user is no integer: 1"):
         take_in("c.parquet", columns)
 
 

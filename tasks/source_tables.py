@@ -1,0 +1,174 @@
+"""Each format as one SELECT: the rows of a source file as it has them, and the lines that are no rows."""
+
+import glob
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.config import Source
+from tasks.csv_files import lines_of, open_csv
+from tasks.errors import InputError
+from tasks.quoting import fill, identifier, literal
+from tasks.source_files import SourceFile, partitions, reader_of
+from tasks.warehouse import first_row, sql
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
+FRACTIONS = ("FLOAT", "DOUBLE")
+N_LINES_TO_TELL_JSON = 100
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """A source file as SQL.
+
+    select     its rows, all columns as they came; those of a CSV file as text
+    malformed  queries for its lines that are no rows (line, reason, raw), to be asked after the rows were read
+    untyped    columns whose text may stand for numbers: all of a CSV file, those of JSON with both, folders' names
+    repeated   columns that come more than once
+    """
+
+    name: str
+    select: str
+    malformed: tuple[str, ...] = ()
+    untyped: frozenset[str] = frozenset()
+    repeated: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which columns the configuration names, those of them with ids, and the one whose values may be lists.
+
+    nulls  what stands for no value in a CSV file besides empty text
+    """
+
+    columns: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    basket: str | None = None
+    nulls: tuple[str, ...] = ()
+
+
+@contextmanager
+def readable(name: object, hint: str = "") -> Iterator[None]:
+    """Turns what DuckDB says about a file or a query into an InputError that names it."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        raise InputError(f"{name} cannot be read: {' '.join(str(error).split())}{hint}") from None
+
+
+def table_of_events(connection: "DuckDBPyConnection", source: Source, file: SourceFile, scratch: Path) -> SourceTable:
+    """The events of a file or query; a folder's name key=value stands for a named column that the file lacks.
+
+    Copies that are needed go into the folder `scratch`. Raises InputError where the file cannot be read at all.
+    """
+    if file.format == "query":
+        return SourceTable(file.name, source.query)
+    columns = source.columns
+    wanted = Wanted(tuple(columns.mapped().values()), (columns.user_id, columns.item_id), columns.item_id)
+    with readable(file.name):
+        if file.format == "database":
+            return _of_database(connection, source, file)
+        table = _of_file(connection, source, Path(file.name), wanted, scratch)
+        return _with_partitions(connection, table, wanted)
+
+
+def table_of_items(connection: "DuckDBPyConnection", source: Source, path: Path, scratch: Path) -> SourceTable:
+    """A file of item metadata, as table_of_events."""
+    if reader_of(path) == "database":
+        raise InputError(f"{path}: metadata in a database is read with source.items.query")
+    items = source.items
+    named = () if items is None else (items.item_id, items.title)
+    wanted = Wanted(named, named[:1], nulls=("", *source.nulls))
+    with readable(path):
+        return _of_file(connection, source, path, wanted, scratch)
+
+
+def _of_file(
+    connection: "DuckDBPyConnection", source: Source, path: Path, wanted: Wanted, scratch: Path
+) -> SourceTable:
+    match reader_of(path):
+        case "csv":
+            file = open_csv(connection, path, source.csv, list(wanted.columns), scratch)
+            malformed = [sql("source/rejected_lines")]
+            if file.bad is not None:
+                malformed.append(fill(sql("source/unpaired_quotes"), bad=literal(glob.escape(str(file.bad)))))
+            columns = frozenset(file.columns)
+            return SourceTable(str(path), file.select(wanted.nulls), tuple(malformed), columns, file.repeated)
+        case "json":
+            return _of_json(connection, path, wanted)
+        case _:
+            place = literal(glob.escape(str(path)))
+            return SourceTable(str(path), f"select * from read_parquet({place}, hive_partitioning = false)")
+
+
+def _of_database(connection: "DuckDBPyConnection", source: Source, file: SourceFile) -> SourceTable:
+    """A table of a DuckDB file, named with its schema or without. A view, which could read other files, is none."""
+    connection.execute(f"attach if not exists {literal(file.name)} as {identifier(file.digest)} (read_only)")
+    found = connection.execute(sql("source/tables"), {"database": file.digest}).fetchall()
+    for schema, table in found:
+        if source.table in (table, f"{schema}.{table}"):
+            place = ".".join(map(identifier, (file.digest, schema, table)))
+            return SourceTable(file.name, f"select * from {place}")
+    known = ", ".join(table if schema == "main" else f"{schema}.{table}" for schema, table in found) or "none"
+    raise InputError(f"{file.name} has no table {source.table!r}, which source.table names; its tables: {known}")
+
+
+def _of_json(connection: "DuckDBPyConnection", path: Path, wanted: Wanted) -> SourceTable:
+    """JSON objects, one a line or in whatever layout; of keys that differ in case only, the named or first one."""
+    is_lines = _is_json_lines(path)
+    objects = sql("source/json_lines" if is_lines else "source/json_objects")
+    objects = f"({fill(objects, path=literal(glob.escape(str(path))))})"
+    found = first_row(connection, fill(sql("source/json_structure"), objects=objects))[0]
+    columns: dict[str, object] = {}
+    mixed = frozenset(name for name, kind in json.loads(found or "{}").items() if kind == "JSON")
+    for name, kind in sorted(json.loads(found or "{}").items(), key=lambda one: one[0] not in wanted.columns):
+        if name.lower() not in map(str.lower, columns):
+            columns[name] = _json_type(name, kind, wanted)
+    if not columns:
+        raise InputError(f"{path} holds no JSON object: each event must be one, such as {{\"user_id\": 1, …}}")
+    structure = literal(json.dumps(columns, ensure_ascii=False))
+    select = fill(sql("source/json_rows"), structure=structure, objects=objects)
+    malformed = (sql("source/rejected_lines"), fill(sql("source/no_objects"), objects=objects))
+    return SourceTable(str(path), select, malformed if is_lines else (), mixed)
+
+
+def _json_type(name: str, found: object, wanted: Wanted) -> object:
+    """How a key's values are read, from the types that DuckDB has found in them; several types become text."""
+    if isinstance(found, list) and name == wanted.basket:
+        return [_json_type(name, found[0] if found else "NULL", wanted)]
+    if isinstance(found, dict | list):
+        return "JSON"
+    is_fraction_of_id = found == "DOUBLE" and name in wanted.ids  # 13 and 13.0 are told apart by how they are written
+    return "VARCHAR" if found in ("JSON", "NULL") or is_fraction_of_id else found
+
+
+def _is_json_lines(path: Path) -> bool:
+    """Whether one of the first lines is an object of its own."""
+    for line in islice(lines_of(path, "utf-8"), N_LINES_TO_TELL_JSON):
+        with suppress(ValueError):
+            if isinstance(json.loads(line), dict):
+                return True
+    return False
+
+
+def _with_partitions(connection: "DuckDBPyConnection", table: SourceTable, wanted: Wanted) -> SourceTable:
+    """The table with named columns that it has not, but that a folder it lies in does: key=value."""
+    there = [name.lower() for name in connection.sql(table.select).columns]
+    found = {name: value for name, value in partitions(Path(table.name)).items()
+             if name in wanted.columns and name.lower() not in there}  # fmt: skip
+    if not found:
+        return table
+    added = ", ".join(
+        f"cast({'null' if value is None else literal(value)} as varchar) as {identifier(name)}"
+        for name, value in found.items()
+    )
+    return replace(table, select=f"select *, {added} from ({table.select})", untyped=table.untyped | set(found))
