@@ -13,6 +13,7 @@ from tasks.warehouse import Run, attach_events, connect, digest_of_file, first_r
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+FEW = 0.1  # of the pairs count: whoever configured that may not have meant these events
 MAX_HALF_LIVES = 20  # an older event counts as one of this age, a millionth, so that it still counts
 
 
@@ -37,8 +38,8 @@ def build_interactions(run: Run) -> Interactions:
             },
         )
         _warn_of_unknown_types(connection, list(weights))
-        n_capped = _cap_users(connection, rules.max_user_interactions)
         n_before = first_row(connection, sql("interaction_counts"))[1]
+        n_capped = _cap_users(connection, rules.max_user_interactions)
         support = {"min_users": rules.min_item_interactions, "min_items": rules.min_user_interactions}
         while first_row(connection, sql("drop_rare"), support)[0]:
             pass
@@ -46,11 +47,14 @@ def build_interactions(run: Run) -> Interactions:
         if not n_counting:
             raise InputError(
                 f"no interactions are left: {n_before:,} of {n_pairs:,} pairs of a user and an item count under "
-                f"interactions.min_value={rules.min_value} and event_values={list(weights) or 'all'}; all of those "
-                f"fall to min_user_interactions={rules.min_user_interactions} or min_item_interactions="
-                f"{rules.min_item_interactions}; lower these limits"
+                f"{_weighing(run)}; all of those fall to {_support(run)}; lower these limits"
             )
         connection.execute(f"copy (from interactions order by user_id, item_id) to '{path}' (format parquet)")
+    if n_counting < FEW * n_pairs:
+        get_run_logger().warning(
+            f"only {n_counting:,} of {n_pairs:,} pairs of a user and an item count ({n_counting / n_pairs:.1%}); "
+            f"{n_pairs - n_before:,} fall to {_weighing(run)}, {n_before - n_counting:,} to {_support(run)}"
+        )
     get_run_logger().info(
         "%s interactions of %s users and %s items count; %s pairs were merely seen",
         f"{n_counting:,}",
@@ -61,6 +65,19 @@ def build_interactions(run: Run) -> Interactions:
     handle = Interactions(path.name, n_users, n_items, n_counting, n_capped, digest_of_file(path))
     run.record("interactions", handle)
     return handle
+
+
+def _weighing(run: Run) -> str:
+    """What decides whether an event counts, in words."""
+    values = f"interactions.min_value={run.config.interactions.min_value}"
+    return f"{values} and event_values={list(run.config.event_weights) or 'all'}"
+
+
+def _support(run: Run) -> str:
+    """What decides whether users and items have enough of them, in words."""
+    rules = run.config.interactions
+    limits = rules.model_dump(include={"min_user_interactions", "min_item_interactions", "max_user_interactions"})
+    return " or ".join(f"{name}={limit}" for name, limit in limits.items() if limit is not None)
 
 
 def _cap_users(connection: "DuckDBPyConnection", most: int | None) -> int:

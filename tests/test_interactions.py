@@ -102,6 +102,16 @@ def test_minimum_supports_hold_at_once(world: Path) -> None:
     assert interactions_of(rows, min_user_interactions=2, min_item_interactions=2) == expected
 
 
+@pytest.mark.parametrize(("min_value", "is_warned"), [(4.9, True), (1.0, False)])
+def test_few_pairs_that_count_are_a_warning_with_the_keys(
+    min_value: float, is_warned: bool, world: Path, logged: list[str]
+) -> None:
+    interactions_of([(1, str(item), 1, 5.0 if item == 0 else 4.0, None) for item in range(20)], min_value=min_value)
+    warned = [line for line in logged if line.startswith("only 1 of 20 pairs")]
+    assert bool(warned) is is_warned
+    assert all("interactions.min_value=4.9" in line and "min_user_interactions=1" in line for line in warned)
+
+
 def test_repeats_make_one_row(world: Path) -> None:
     assert interactions_of([(1, "a", 1, None, None)] * 3 + [(1, "b", 1, None, None)]) == [
         (1, "a", 1.0),
