@@ -12,18 +12,12 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger, task
 
 from tasks.errors import InputError, ValidationFailed
+from tasks.id_types import id_types, id_types_of_events
 from tasks.items import load_items, view_items
 from tasks.ledger import enter, make_ledger, readmit, refuse
 from tasks.quoting import fill, literal
 from tasks.retries import RETRIES
-from tasks.source_columns import (
-    OWNERS,
-    close_events,
-    id_types,
-    id_types_of_events,
-    mapped,
-    open_events,
-)
+from tasks.source_columns import OWNERS, close_events, mapped, open_events
 from tasks.source_files import SourceFile, event_files
 from tasks.source_tables import SourceTable, readable, table_of_events
 from tasks.stages import Events

@@ -8,7 +8,7 @@ from prefect import get_run_logger
 from tasks.config import Config, Source
 from tasks.errors import InputError
 from tasks.quoting import fill, identifier
-from tasks.source_columns import require_column, tidied
+from tasks.source_columns import EXACT_BELOW, is_integer, is_text, require_column, tidied
 from tasks.source_files import find_files
 from tasks.source_tables import SourceTable, readable, table_of_items
 from tasks.warehouse import first_row, sql
@@ -39,13 +39,13 @@ def view_items(connection: "DuckDBPyConnection", config: Config, scratch: Path) 
     kinds = read_metadata(connection, table, (items.item_id, items.title))
     for key in ("item_id", "title"):
         require_column(list(kinds), table.name, getattr(items, key), f"source.items.{key}")
-    if kinds[items.item_id].startswith("STRUCT") or kinds[items.item_id].endswith("]"):
-        kind = kinds[items.item_id]
+    kind = kinds[items.item_id]
+    if not (is_integer(kind) or is_text(kind) or kind in EXACT_BELOW):
         raise InputError(f"{table.name}: its {items.item_id} is of type {kind}; ids must be integers or text")
     others = [f", {identifier(column)}" for column in kinds if column not in (items.item_id, items.title)]
     connection.execute(
         f"create or replace temp view source_items as select "
-        f"cast({tidied(items.item_id, kinds[items.item_id], source)} as varchar) as item_id, "
+        f"cast({tidied(items.item_id, kind, source)} as varchar) as item_id, "
         f"cast({identifier(items.title)} as varchar) as title{''.join(others)} from metadata"
     )
     _check_columns(connection, config, table.name)

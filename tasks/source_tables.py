@@ -14,7 +14,7 @@ from tasks.csv_files import lines_of, open_csv
 from tasks.errors import InputError
 from tasks.quoting import fill, identifier, literal
 from tasks.source_files import SourceFile, partitions, reader_of
-from tasks.warehouse import first_row, sql
+from tasks.warehouse import first_row, openable, sql
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -112,7 +112,8 @@ def _of_file(
 
 def _of_database(connection: "DuckDBPyConnection", source: Source, file: SourceFile) -> SourceTable:
     """A table of a DuckDB file, named with its schema or without. A view, which could read other files, is none."""
-    connection.execute(f"attach if not exists {literal(file.name)} as {identifier(file.digest)} (read_only)")
+    with openable(file.name):
+        connection.execute(f"attach if not exists {literal(file.name)} as {identifier(file.digest)} (read_only)")
     found = connection.execute(sql("source/tables"), {"database": file.digest}).fetchall()
     for schema, table in found:
         if source.table in (table, f"{schema}.{table}"):

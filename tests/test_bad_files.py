@@ -103,7 +103,7 @@ CORPUS: dict[str, tuple[str, Callable[[Path], object], Outcome]] = {
         text('{"user":1,"movie":2,"at":"2026-01-01","rating":5}\n{"user":1,"movie":2,"at":"2026-01-01"}\n'),
         (2, 2, 0, 0),
     ),
-    "a database in name only": ("a.duckdb", text(HEADER + GOOD), "a.duckdb cannot be read"),
+    "a database in name only": ("a.duckdb", text(HEADER + GOOD), "a.duckdb cannot be opened"),
     "an unknown format": ("a.xlsx", text(HEADER + GOOD), "cannot tell the format"),
     "a folder named like a file": ("a.csv", lambda path: path.mkdir(), "the folder a.csv holds no file"),
     "a link to nowhere": ("a.csv", lambda path: path.symlink_to("nowhere"), "no such file: a.csv"),

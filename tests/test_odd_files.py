@@ -127,6 +127,7 @@ def test_lists_of_text_and_of_mixed_values_are_items_too(world: Path) -> None:
         ("parquet", "movie", {"id": 19}),
         ("jsonl", "user", [1, 2]),
         ("parquet", "user", [1, 2]),
+        ("parquet", "user", ["a"]),
         ("jsonl", "movie", [{"id": 19}]),
         ("jsonl", "movie", True),
     ],
@@ -146,6 +147,14 @@ def test_a_nested_value_among_ids_is_quarantined(world: Path) -> None:
     take_in("a.jsonl", IDS, quarantine=ANY_SHARE)
     assert rejected() == [(2, "item is a list or an object")]
     assert stored("select user_id, item_id from events order by all") == [(1, 2), (3, 4)]
+
+
+@pytest.mark.parametrize("value", [{"id": 19}, [19], True])
+def test_nested_values_are_no_ids_of_metadata(value: object, world: Path) -> None:
+    write(pl.DataFrame({"user": [1], "movie": ["a"]}), "a.csv")
+    Path("m.jsonl").write_text(json.dumps({"movie": value, "name": "a"}))
+    with pytest.raises(InputError, match=r"m\.jsonl: its movie is of type "):
+        take_in("a.csv", IDS, {"path": "m.jsonl", **ITEMS})
 
 
 # numbers
