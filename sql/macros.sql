@@ -20,14 +20,15 @@ create or replace temp macro utc_from_number(given) as
         end) as bigint))
     end;
 
+-- no number is ISO text
 create or replace temp macro utc_from_text(given) as
     coalesce(
+        try_cast(given as timestamptz) at time zone 'UTC',
         if(
             regexp_full_match(given, '[0-9]+'),
             utc_from_number(try_cast(given as bigint)),
             utc_from_number(try_cast(given as double))
-        ),
-        try_cast(given as timestamptz) at time zone 'UTC'
+        )
     );
 
 create or replace temp macro utc_from_moment(given) as try_cast(given as timestamptz) at time zone 'UTC';
