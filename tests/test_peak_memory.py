@@ -14,7 +14,7 @@ from tasks.stages import Published
 from tasks.warehouse import open_run, read_manifest
 from tests.conftest import config
 
-pytestmark = pytest.mark.skipif(recorded_peak_bytes() is None, reason="this system does not tell what a process holds")
+pytestmark = pytest.mark.skipif(recorded_peak_bytes() is None, reason="this system does not tell")
 MB = 2**20
 SCRIPT = """
 import json, resource, sys, time
