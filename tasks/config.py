@@ -1,6 +1,7 @@
 """The configuration: one YAML file, checked before anything runs. Each key's home is its field below."""
 
 import difflib
+import os
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -417,6 +418,26 @@ class Config(Section):
         return self
 
 
+DEMO = Path("config/movielens.yaml")
+
+
+def find_config(given: Path | None = None) -> Path:
+    """The given configuration, or what ELSA_CONFIG names, or the demo's where it is there.
+
+    Raises InputError where there is none of them.
+    """
+    named = os.environ.get("ELSA_CONFIG")
+    if given is not None:
+        return given
+    if named:
+        if not Path(named).exists():
+            raise InputError(f"ELSA_CONFIG is {named!r}, but there is no such file (looked in {Path.cwd()})")
+        return Path(named)
+    if not DEMO.exists():
+        raise InputError(f"which configuration? Give --config FILE or set ELSA_CONFIG; {DEMO} is not in {Path.cwd()}")
+    return DEMO
+
+
 def read_config(path: Path) -> Config:
     """The configuration in a YAML file. Raises InputError that lists each wrong key, its value and what is allowed."""
     try:
@@ -571,4 +592,4 @@ def _range(section: type[BaseModel], name: str) -> str:
 
 def as_parameters(path: str | None) -> dict[str, dict]:
     """A build step of prefect.yaml: the checked configuration, the demo's if none is named, as the flows' parameter."""
-    return {"config": read_config(Path(path or "config/movielens.yaml")).model_dump()}
+    return {"config": read_config(find_config(Path(path) if path else None)).model_dump()}

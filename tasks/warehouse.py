@@ -63,7 +63,7 @@ class Run:
 
 
 @contextmanager
-def open_run(config: Config, resume: str | None = None) -> Iterator[Run]:
+def open_run(config: Config, resume: str | None = None, kind: str = "nightly") -> Iterator[Run]:
     """Locks the warehouse, makes the run's folder or takes up an earlier run's, and writes down if the run fails.
 
     Raises RunUnderWay if another one has the lock, InputError if the disk is full or may not be written to.
@@ -76,6 +76,7 @@ def open_run(config: Config, resume: str | None = None) -> Iterator[Run]:
         if resume is not None:
             manifest = _resumable(warehouse, resume)
         manifest |= {
+            "kind": kind,
             "started_at": _now(),
             "status": "running",
             "reasons": [],
