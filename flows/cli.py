@@ -24,6 +24,7 @@ CLOSED_PIPE = 141
 ID_WITH_DASH = "an id that begins with a dash stands behind -- and all options, as in: elsa similar -k 5 -- -x5"
 EPILOG = """\
 examples:
+  elsa init data/*.csv --out my.yaml             a configuration for your own events, to look through
   elsa nightly --config config/movielens.yaml    tonight's run: events in, tables out
   elsa recommend 42                              what user 42 should see next
   elsa similar 318 -k 5                          what is like item 318
@@ -127,6 +128,11 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("run_id", nargs="?", metavar="RUN", help="as elsa runs lists them (default the newest night)")
     explore = _command(commands, "explore", _explore, "serve a page for walking through the published tables")
     explore.add_argument("--port", type=_positive, default=8765, help="where on this machine (default 8765)")
+    init = commands.add_parser("init", help="propose a configuration for your own events, from their files' columns")
+    init.add_argument("files", nargs="+", metavar="FILES", help="event files, or a glob in quotes")
+    init.add_argument("--items", metavar="FILE", help="a file of item metadata: ids, titles, categories")
+    init.add_argument("--out", type=Path, default=Path("my.yaml"), metavar="FILE", help="default my.yaml")
+    init.set_defaults(run=_init)
     config = commands.add_parser("config", help="list every configuration key: default, unit, range, meaning")
     config.set_defaults(run=_config)
     return parser
@@ -325,6 +331,19 @@ def _explore(config: Config, options: argparse.Namespace) -> int:
     from flows.explore import serve
 
     serve(config, options.port)
+    return 0
+
+
+def _init(options: argparse.Namespace) -> int:
+    from tasks.propose import propose, write
+
+    proposal = propose(options.files, options.items, options.out)
+    write(proposal, options.out)
+    print(*proposal.found, sep="\n")
+    out = shlex.quote(str(options.out))
+    left = f"Replace TODO for {', '.join(proposal.missing)}" if proposal.missing else "Look through it"
+    print(f"\n{options.out} is made. {left}; then take the events in, look at them, and run the night:")
+    print(*(f"  elsa {name} --config {out}" for name in ("ingest", "rejected", "nightly")), sep="\n")
     return 0
 
 
