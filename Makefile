@@ -1,5 +1,6 @@
 PYTHON ?= python3
-CONFIG ?= config/movielens.yaml
+ELSA_CONFIG_GIVEN := $(ELSA_CONFIG)
+CONFIG ?= $(or $(ELSA_CONFIG_GIVEN),config/movielens.yaml)
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -40,7 +41,7 @@ server deploy worker: export PREFECT_HOME ?= $(CURDIR)/.prefect
 server deploy worker: export PREFECT_API_URL ?= http://127.0.0.1:4200/api
 server deploy worker: export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 server deploy worker: export DO_NOT_TRACK ?= 1
-deploy: export ELSA_CONFIG ?= $(if $(filter file,$(origin CONFIG)),$(error which configuration? make deploy CONFIG=my.yaml),$(CONFIG))
+deploy: export ELSA_CONFIG = $(if $(filter file,$(origin CONFIG)),$(or $(ELSA_CONFIG_GIVEN),$(error which configuration? make deploy CONFIG=my.yaml)),$(CONFIG))
 deploy: export ELSA_HOME ?= $(CURDIR)
 
 server: .venv/.ready  ## a Prefect server on 127.0.0.1:4200; stop it with Ctrl-C

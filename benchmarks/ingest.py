@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from datasets import shared
-from measured import in_a_process, peak_megabytes
+from measured import in_a_process
 
 SHARES = (0.25, 0.5, 1.0)
 
@@ -27,6 +27,7 @@ def one_night(share: float) -> tuple:
     from tasks.config import Config
     from tasks.ingest import ingest
     from tasks.interactions import build_interactions
+    from tasks.observe import held_bytes
     from tasks.warehouse import open_run, read_manifest
 
     with tempfile.TemporaryDirectory() as folder, disable_run_logger():
@@ -43,12 +44,12 @@ def one_night(share: float) -> tuple:
         )
         Path(folder, "warehouse").mkdir()
         with open_run(config) as run:
-            idle = peak_megabytes()
+            idle = held_bytes()
             handle = ingest.fn(run)
             pairs = build_interactions.fn(run)
             stages = [read_manifest(run.folder)["measured"][stage] for stage in ("ingest", "interactions")]
-        peak = max(stage["peak_bytes"] for stage in stages) / 2**20 - idle
-        return handle.n_read, *(stage["seconds"] for stage in stages), peak, pairs.n_counting
+        peak = max(stage["peak_bytes"] for stage in stages) - idle
+        return handle.n_read, *(stage["seconds"] for stage in stages), peak / 2**20, pairs.n_counting
 
 
 if __name__ == "__main__":

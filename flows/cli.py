@@ -2,23 +2,29 @@
 
 import argparse
 import atexit
-import logging
 import os
+import select
+import shlex
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NoReturn, TextIO
 
+from flows.engine import run_flow
 from tasks import history, published
-from tasks.config import Config, read_config, reference
+from tasks.config import DEMO, Config, find_config, read_config, reference
 from tasks.errors import InputError, WarehouseBusy
+from tasks.warehouse import current_run_id
 
-if TYPE_CHECKING:
-    from prefect import Flow
-
+Command = Callable[[Config, argparse.Namespace], int]
 REJECTED = 3
+CLOSED_PIPE = 141
+ID_WITH_DASH = "an id that begins with a dash stands behind -- and all options, as in: elsa similar -k 5 -- -x5"
 EPILOG = """\
 examples:
+  elsa init data/*.csv --out my.yaml             a configuration for your own events, to look through
   elsa nightly --config config/movielens.yaml    tonight's run: events in, tables out
   elsa recommend 42                              what user 42 should see next
   elsa similar 318 -k 5                          what is like item 318
@@ -27,33 +33,56 @@ examples:
   elsa export --format npy --out vectors         item and user vectors for another program
   elsa refresh                                   new events into the tables, with the published model
   elsa runs                                      what happened on which night
-  elsa report                                    the newest run's report, in the browser
+  elsa report                                    the newest night's report, in the browser
   elsa nightly --resume RUN                      go on with a run that died
   elsa rollback                                  lead readers back to the tables before these
   elsa ingest --config my.yaml                   only take in new and changed files; then: elsa rejected
   elsa config                                    every configuration key
 
+Each command reads the configuration that --config names, or else the environment variable ELSA_CONFIG.
 Anything that speaks DuckDB can read the tables: warehouse/current.duckdb always holds the last published run.
 
 exit codes of `elsa nightly`:
   0 published    1 a defect    2 configuration or data cannot be used    3 rejected by the gate
   4 an expectation about the events does not hold    5 another program is using the warehouse
+  141 whoever read the output has closed the pipe
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     atexit.register(silence_duckdb_at_exit)
-    options = _parser().parse_args(arguments)
     try:
-        return options.run(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        try:
+            options = _parser().parse_args(arguments)
+            return options.run(options)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return error.exit_code
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        return _end_of_output()
+
+
+def _end_of_output() -> int:
+    """Whoever reads the output, such as head, has enough: the shell's exit code for that. Raises any other error."""
+    closed = [stream for stream in (sys.stdout, sys.stderr) if _has_no_reader(stream)]
+    for stream in closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if closed:
+        return CLOSED_PIPE
+    raise
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="elsa",
         description="Nightly recommendations with ELSA: events in, DuckDB tables out.",
         epilog=EPILOG,
@@ -96,25 +125,51 @@ def _parser() -> argparse.ArgumentParser:
     for command in (rollback, publish):
         command.add_argument("--reason", help="why, for the record")
     report = _command(commands, "report", _report, "open a run's report, one HTML file, and print its path")
-    report.add_argument("run_id", nargs="?", metavar="RUN", help="as elsa runs lists them (default the newest)")
+    report.add_argument("run_id", nargs="?", metavar="RUN", help="as elsa runs lists them (default the newest night)")
     explore = _command(commands, "explore", _explore, "serve a page for walking through the published tables")
     explore.add_argument("--port", type=_positive, default=8765, help="where on this machine (default 8765)")
+    init = commands.add_parser("init", help="propose a configuration for your own events, from their files' columns")
+    init.add_argument("files", nargs="+", metavar="FILES", help="event files, or a glob in quotes")
+    init.add_argument("--items", metavar="FILE", help="a file of item metadata: ids, titles, categories")
+    init.add_argument("--out", type=Path, default=Path("my.yaml"), metavar="FILE", help="default my.yaml")
+    init.set_defaults(run=_init)
     config = commands.add_parser("config", help="list every configuration key: default, unit, range, meaning")
     config.set_defaults(run=_config)
     return parser
 
 
-def _command(commands: argparse._SubParsersAction, name: str, run: object, text: str) -> argparse.ArgumentParser:
+class _Parser(argparse.ArgumentParser):
+    """Says what to do about an id that looks like an option."""
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        self.given = sys.argv[1:] if args is None else args
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        is_dash = any(word.startswith("-") for word in self.given)
+        hint = f"; {ID_WITH_DASH}" if is_dash and message.endswith((": user", ": item", ": user, item")) else ""
+        super().error(message + hint)
+
+
+def _command(commands: argparse._SubParsersAction, name: str, run: Command, text: str) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=text, description=text)
     command.add_argument(
         "--config",
         type=Path,
-        default=Path("config/movielens.yaml"),
         metavar="FILE",
-        help="YAML configuration (default config/movielens.yaml, the demo)",
+        help=f"YAML configuration (default: what ELSA_CONFIG names, or the demo's {DEMO} where it is there)",
     )
-    command.set_defaults(run=run)
+    command.set_defaults(run=partial(_run_configured, run))
     return command
+
+
+def _run_configured(run: Command, options: argparse.Namespace) -> int:
+    """Says first, beside the data that the command prints, which warehouse they are from."""
+    config = read_config(find_config(options.config))
+    warehouse = Path(config.warehouse).absolute()
+    run_id = current_run_id(warehouse)
+    print(f"{warehouse}: {f'published run {run_id}' if run_id else 'nothing published yet'}", file=sys.stderr)
+    return run(config, options)
 
 
 def _positive(text: str) -> int:
@@ -123,13 +178,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _nightly(options: argparse.Namespace) -> int:
+def _nightly(config: Config, options: argparse.Namespace) -> int:
     if options.force_publish != bool((options.reason or "").strip()):
         raise InputError('--force-publish and --reason "why" go together: what is forced is recorded with its reason')
-    config = read_config(options.config)
     from flows.nightly import nightly
 
-    outcome = _run_flow(nightly, config, resume=options.resume, force_reason=options.reason)
+    outcome = run_flow(nightly, config, resume=options.resume, force_reason=options.reason)
     print(f"\nrun {outcome.run_id}: {outcome.status}")
     print("gate:", *outcome.checks, sep="\n  ")
     print(f"\nOn the test users, mean and 95 % interval:\n{published.metrics(config, outcome.run_id)}")
@@ -142,28 +196,6 @@ def _nightly(options: argparse.Namespace) -> int:
     return 0
 
 
-def _run_flow(flow: "Flow", *parameters: object, **named: object) -> Any:
-    """Runs a flow; where no Prefect server is configured, on a temporary one that has time to start."""
-    from prefect import settings
-
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_without_traceback)
-    os.environ.setdefault("DO_NOT_TRACK", "1")
-    defaults = {
-        settings.PREFECT_SERVER_ANALYTICS_ENABLED: False,
-        settings.PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120,  # 20 s are too few on a small machine
-    }
-    with settings.temporary_settings(set_defaults=defaults):
-        return flow(*parameters, **named)
-
-
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """What a person can put right is shown once, by `main`, as a message; a defect keeps its traceback."""
-    if record.exc_info and isinstance(record.exc_info[1], InputError):
-        record.exc_info = record.exc_text = None
-    return True
-
-
 def silence_duckdb_at_exit() -> None:
     """Keeps DuckDB 2.0 from listing, at the interpreter's very end, objects that others still held."""
     sys.stderr.flush()
@@ -172,26 +204,42 @@ def silence_duckdb_at_exit() -> None:
 
 def _print_tables(config: Config) -> None:
     path = Path(config.warehouse) / "current.duckdb"
-    program = ".venv/bin/duckdb" if Path(".venv/bin/duckdb").exists() else "duckdb"
-    print(f"\nThe tables are in {path}. Three queries to paste:")
-    for query in published.example_queries(config):
+    print(f"\nThe tables are in {path}.")
+    try:
+        queries = published.example_queries(config)
+    except InputError as error:  # the night is published all the same
+        print(f"There are no queries to paste: {error}")
+        return
+    program, hint = _duckdb()
+    print(f"Three queries to paste{hint}:")
+    for query in queries:
         print(f"\n{program} -readonly '{path}' <<'SQL'\n{query.text};\nSQL\n{query.output}")
 
 
-def _refresh(options: argparse.Namespace) -> int:
+def _duckdb() -> tuple[str, str]:
+    """How to call DuckDB's program here, and how to get it where there is none."""
+    program = Path(sys.executable).with_name("duckdb")
+    if program.exists():
+        return shlex.quote(os.path.relpath(program) if program.is_relative_to(Path.cwd()) else str(program)), ""
+    if shutil.which("duckdb"):
+        return "duckdb", ""
+    return "duckdb", f" (there is no program duckdb here: {shlex.quote(sys.executable)} -m pip install duckdb-cli)"
+
+
+def _refresh(config: Config, options: argparse.Namespace) -> int:
     from flows.refresh import refresh
 
-    state = _run_flow(refresh, read_config(options.config), return_state=True)
+    state = run_flow(refresh, config, return_state=True)
     if state.name == "Skipped":
         raise WarehouseBusy(state.message)
     print(f"\npublished run {state.result()}")
     return 0
 
 
-def _ingest(options: argparse.Namespace) -> int:
+def _ingest(config: Config, options: argparse.Namespace) -> int:
     from flows.data import ingest_alone
 
-    events = _run_flow(ingest_alone, read_config(options.config))
+    events = run_flow(ingest_alone, config)
     print(
         f"\nof {events.n_read:,} rows, tonight's and earlier ones: {events.n_events:,} events, "
         f"{events.n_repeated:,} repeated, {events.n_rejected:,} set aside"
@@ -199,84 +247,103 @@ def _ingest(options: argparse.Namespace) -> int:
     return 0
 
 
-def _validate(options: argparse.Namespace) -> int:
+def _validate(config: Config, options: argparse.Namespace) -> int:
     from flows.data import validate_alone
 
-    validated = _run_flow(validate_alone, read_config(options.config))
+    validated = run_flow(validate_alone, config)
     print(f"\n{validated.n_expectations - validated.n_warnings} of {validated.n_expectations} expectations hold")
     return 0
 
 
-def _rejected(options: argparse.Namespace) -> int:
-    print(published.rejected(read_config(options.config), options.k))
+def _rejected(config: Config, options: argparse.Namespace) -> int:
+    print(published.rejected(config, options.k))
     return 0
 
 
-def _recommend(options: argparse.Namespace) -> int:
-    print(published.recommend(read_config(options.config), options.user, options.k))
+def _recommend(config: Config, options: argparse.Namespace) -> int:
+    print(published.recommend(config, options.user, options.k))
     return 0
 
 
-def _similar(options: argparse.Namespace) -> int:
-    print(published.similar(read_config(options.config), options.item, options.k))
+def _similar(config: Config, options: argparse.Namespace) -> int:
+    print(published.similar(config, options.item, options.k))
     return 0
 
 
-def _explain(options: argparse.Namespace) -> int:
-    print(published.explain(read_config(options.config), options.user, options.item, options.k))
+def _explain(config: Config, options: argparse.Namespace) -> int:
+    print(published.explain(config, options.user, options.item, options.k))
     return 0
 
 
-def _score(options: argparse.Namespace) -> int:
+def _score(config: Config, options: argparse.Namespace) -> int:
+    from tasks.score import check_pairs
+
+    check_pairs(config, options.pairs, options.out)
     from flows.tables import score
 
-    scored = _run_flow(score, read_config(options.config), options.pairs, options.out)
+    scored = run_flow(score, config, options.pairs, options.out)
     n_unknown = scored.n_pairs - scored.n_scored
     print(f"\n{scored.n_pairs:,} pairs in {scored.path}; {n_unknown:,} of them name someone or something unknown")
     return 0
 
 
-def _export(options: argparse.Namespace) -> int:
+def _export(config: Config, options: argparse.Namespace) -> int:
+    from tasks.export import check_export
+
+    check_export(config, options.out)
     from flows.tables import export
 
-    done = _run_flow(export, read_config(options.config), options.format, options.out)
+    done = run_flow(export, config, options.format, options.out)
     print(f"\n{done.n_items:,} item and {done.n_users:,} user vectors in {done.path}")
     return 0
 
 
-def _runs(options: argparse.Namespace) -> int:
-    print(published.runs(read_config(options.config)))
+def _runs(config: Config, options: argparse.Namespace) -> int:
+    print(published.runs(config))
     return 0
 
 
-def _rollback(options: argparse.Namespace) -> int:
-    to, back_from = history.roll_back(read_config(options.config), options.run_id, options.reason)
+def _rollback(config: Config, options: argparse.Namespace) -> int:
+    to, back_from = history.roll_back(config, options.run_id, options.reason)
     print(f"readers get run {to} again, no longer {back_from}")
     return 0
 
 
-def _publish(options: argparse.Namespace) -> int:
-    back_from = history.publish_again(read_config(options.config), options.run_id, options.reason)
+def _publish(config: Config, options: argparse.Namespace) -> int:
+    back_from = history.publish_again(config, options.run_id, options.reason)
     print(f"readers get run {options.run_id}, no longer {back_from}")
     return 0
 
 
-def _report(options: argparse.Namespace) -> int:
+def _report(config: Config, options: argparse.Namespace) -> int:
     import webbrowser
 
     from tasks.report import find_report
 
-    path = find_report(read_config(options.config), options.run_id)
+    path = find_report(config, options.run_id)
     print(path)
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform in ("darwin", "win32"):
         webbrowser.open(path.as_uri())
     return 0
 
 
-def _explore(options: argparse.Namespace) -> int:
+def _explore(config: Config, options: argparse.Namespace) -> int:
     from flows.explore import serve
 
-    serve(read_config(options.config), options.port)
+    serve(config, options.port)
+    return 0
+
+
+def _init(options: argparse.Namespace) -> int:
+    from tasks.propose import propose, write
+
+    proposal = propose(options.files, options.items, options.out)
+    write(proposal, options.out)
+    print(*proposal.found, sep="\n")
+    out = shlex.quote(str(options.out))
+    left = f"Replace TODO for {', '.join(proposal.missing)}" if proposal.missing else "Look through it"
+    print(f"\n{options.out} is made. {left}; then take the events in, look at them, and run the night:")
+    print(*(f"  elsa {name} --config {out}" for name in ("ingest", "rejected", "nightly")), sep="\n")
     return 0
 
 

@@ -14,7 +14,7 @@ from tasks.warehouse import end_run, open_run
 @flow(name="ingest")
 def ingest_alone(config: Config) -> Events:
     """Takes in what is new or changed."""
-    with open_run(config) as run:
+    with open_run(config, kind="ingest") as run:
         events = ingest(run)
         end_run(run, "ingested")
     return events
@@ -24,7 +24,7 @@ def ingest_alone(config: Config) -> Events:
 def validate_alone(config: Config) -> Validated:
     """Checks the expectations about all events that were taken in, and how the new ones differ from earlier ones."""
     check_expectations(config)
-    with open_run(config) as run:
+    with open_run(config, kind="validate") as run:
         validated = validate(run)
         watch_drift(run)
         end_run(run, "validated")

@@ -2,13 +2,14 @@
 
 import secrets
 
-from fastapi import FastAPI
-from fastapi.responses import HTMLResponse
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, PlainTextResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from tasks import explore
 from tasks.config import Config
+from tasks.errors import InputError
 from tasks.published import open_published
 
 HOST = "127.0.0.1"
@@ -51,5 +52,9 @@ def make_app(config: Config) -> FastAPI:
         headers = {"Content-Security-Policy": POLICY.format(nonce)}
         content = template.render(facts, is_part=part, nonce=nonce)
         return HTMLResponse(content, 404 if facts["missing"] else 200, headers)
+
+    @app.exception_handler(InputError)
+    def unavailable(request: Request, error: InputError) -> PlainTextResponse:
+        return PlainTextResponse(f"{error}\n", 503)
 
     return app

@@ -34,7 +34,7 @@ def refresh(config: Config) -> State:
 
 
 def _refresh(config: Config) -> State:
-    with reported_run(config) as run:
+    with reported_run(config, kind="refresh") as run:
         get_run_logger().info("run %s", run.run_id)
         events = ingest(run, retry_refused=False)
         validate(run)

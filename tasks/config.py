@@ -1,10 +1,12 @@
 """The configuration: one YAML file, checked before anything runs. Each key's home is its field below."""
 
 import difflib
+import os
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Self, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Self, Union, get_args, get_origin
 from zoneinfo import available_timezones
 
 import yaml
@@ -449,13 +451,33 @@ class Config(Section):
         return self
 
 
+DEMO = Path("config/movielens.yaml")
+
+
+def find_config(given: Path | None = None) -> Path:
+    """The given configuration, or what ELSA_CONFIG names, or the demo's where it is there.
+
+    Raises InputError where there is none of them.
+    """
+    named = os.environ.get("ELSA_CONFIG")
+    if given is not None:
+        return given
+    if named:
+        if not Path(named).exists():
+            raise InputError(f"ELSA_CONFIG is {named!r}, but there is no such file (looked in {Path.cwd()})")
+        return Path(named)
+    if not DEMO.exists():
+        raise InputError(f"which configuration? Give --config FILE or set ELSA_CONFIG; {DEMO} is not in {Path.cwd()}")
+    return DEMO
+
+
 def read_config(path: Path) -> Config:
     """The configuration in a YAML file. Raises InputError that lists each wrong key, its value and what is allowed."""
     try:
-        content = yaml.load(path.read_text(), Loader=_Loader)
+        content = _content(path.read_text())
     except FileNotFoundError:
         raise InputError(f"no such configuration file: {path}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold keys and values, such as 'warehouse: warehouse'")
@@ -467,7 +489,7 @@ def read_config(path: Path) -> Config:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice and reads 1e-3 as a number, as YAML 1.2 does."""
+    """YAML that refuses a key given twice, reads 1e-3 as a number, as YAML 1.2 does, and leaves dates as they stand."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         names = [name.value for name, _ in node.value]
@@ -477,10 +499,55 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.yaml_implicit_resolvers = {first: list(found) for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+TAG = "tag:yaml.org,2002:"
+IMPLICIT = {f"{TAG}{name}" for name in ("bool", "int", "float", "null", "timestamp")}
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag != f"{TAG}timestamp"]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", yaml.resolver.re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+    f"{TAG}float", yaml.resolver.re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
+
+
+def _content(text: str) -> Any:
+    """What the YAML says. Where a key holds text, that is the text as it is written: 5 is "5", yes is "yes"."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        return node and loader.construct_document(_as_written(node, Config))
+    finally:
+        loader.dispose()
+
+
+def _as_written(node: yaml.Node, kind: Any) -> yaml.Node:
+    """The node with every scalar in it marked as text where `kind`, the type of a key, says so."""
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    of_form = {get_origin(one) or one: get_args(one) for one in kinds}
+    if isinstance(node, yaml.ScalarNode):
+        is_null = node.tag == f"{TAG}null" and (type(None) in kinds or not node.value)
+        is_text = (str in of_form or Literal in of_form) and node.tag in IMPLICIT and not is_null
+        return yaml.ScalarNode(f"{TAG}str", node.value, node.start_mark) if is_text else node
+    if isinstance(node, yaml.SequenceNode) and list in of_form:
+        values = [_as_written(one, *of_form[list]) for one in node.value]
+        return yaml.SequenceNode(node.tag, values, node.start_mark)
+    section = _section_of(kind)
+    if isinstance(node, yaml.MappingNode) and (section or dict in of_form):
+        pairs = [_pair_as_written(*pair, kind, section, of_form.get(dict)) for pair in node.value]
+        return yaml.MappingNode(node.tag, pairs, node.start_mark)
+    return node
+
+
+def _pair_as_written(
+    key: yaml.Node, value: yaml.Node, kind: Any, section: type[BaseModel] | None, parts: tuple | None
+) -> tuple[yaml.Node, yaml.Node]:
+    """A key and its value in a section, or in a mapping of `parts`, the types of its keys and values."""
+    if key.tag == f"{TAG}merge":  # "<<": another mapping of the same kind, or several
+        return key, _as_written(value, list[kind] if isinstance(value, yaml.SequenceNode) else kind)
+    if section is None:
+        return _as_written(key, parts[0]), _as_written(value, parts[1])
+    field = section.model_fields.get(key.value)
+    return key, _as_written(value, field.annotation) if field else value
 
 
 def _explain(problem: dict) -> str:
@@ -558,4 +625,4 @@ def _range(section: type[BaseModel], name: str) -> str:
 
 def as_parameters(path: str | None) -> dict[str, dict]:
     """A build step of prefect.yaml: the checked configuration, the demo's if none is named, as the flows' parameter."""
-    return {"config": read_config(Path(path or "config/movielens.yaml")).model_dump()}
+    return {"config": read_config(find_config(Path(path) if path else None)).model_dump()}

@@ -1,6 +1,8 @@
 """The published vectors as files for other programs."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -9,8 +11,9 @@ from prefect import get_run_logger, task
 
 from tasks.config import Config
 from tasks.errors import InputError
+from tasks.published import open_published
 from tasks.stages import Exported
-from tasks.warehouse import connect, first_row
+from tasks.warehouse import first_row
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,11 +27,7 @@ MAX_HEADER = 50_000_000  # characters of text ids; safetensors allows 100 MB for
 @task
 def export_vectors(config: Config, form: Format, out: Path) -> Exported:
     """Writes item and user vectors, their ids, and of which model they are, into a new folder, all or nothing."""
-    path = Path(config.warehouse).absolute() / "current.duckdb"
-    if not path.exists():
-        raise InputError(f"{config.warehouse} has nothing published yet; run: elsa nightly --config FILE")
-    if out.exists():
-        raise InputError(f"--out {out} exists already; name a new folder")
+    check_export(config, out)
     unfinished = out.with_name(f"{out.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
@@ -37,7 +36,7 @@ def export_vectors(config: Config, form: Format, out: Path) -> Exported:
         raise InputError(f"--out {out}: the folder cannot be made: {error}") from None
     write = {"parquet": _write_parquet, "npy": _write_npy, "safetensors": _write_safetensors}[form]
     try:
-        with connect(path, config, read_only=True) as connection:
+        with open_published(config) as connection:
             about = _about(connection)
             write(connection, about, unfinished)
         unfinished.rename(out)
@@ -46,6 +45,18 @@ def export_vectors(config: Config, form: Format, out: Path) -> Exported:
     handle = Exported(str(out), int(about["n_items"]), int(about["n_users"]))
     get_run_logger().info(f"{handle.n_items:,} item and {handle.n_users:,} user vectors in {out}")
     return handle
+
+
+def check_export(config: Config, out: Path) -> None:
+    """Raises InputError where there is nothing to export, or no place for it, before any work."""
+    with open_published(config) as connection:
+        _about(connection)
+    if os.path.lexists(out):
+        raise InputError(f"--out {out} exists already; name a new folder")
+    there = next(folder for folder in out.absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = os.strerror(errno.EACCES if there.is_dir() else errno.ENOTDIR)
+        raise InputError(f"--out {out}: the folder cannot be made: {there}: {why}; name another place")
 
 
 def _about(connection: "DuckDBPyConnection") -> dict[str, str]:

@@ -70,6 +70,13 @@ def is_refresh(manifest: dict) -> bool:
     return "gate" not in manifest["stages"] and trained.get("model_run_id", manifest["run_id"]) != manifest["run_id"]
 
 
+def is_night(manifest: dict) -> bool:
+    """Whether the run was to train and judge a model, however far it came."""
+    if "kind" in manifest:
+        return manifest["kind"] == "nightly"
+    return not is_refresh(manifest) and manifest["status"] not in ("ingested", "validated")
+
+
 def _lead(manifest: dict, gate: list[dict]) -> str:
     """What became of the run, in a sentence; the reasons, if there are any, come behind it."""
     status, last = manifest["status"], _last_stage(manifest)

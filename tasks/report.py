@@ -13,16 +13,16 @@ from prefect.context import TaskRunContext
 
 from tasks.config import Config
 from tasks.errors import InputError
-from tasks.facts import collect_facts, is_refresh
+from tasks.facts import collect_facts, is_night
 from tasks.warehouse import Run, list_runs, open_run
 
 
 @contextmanager
-def reported_run(config: Config, resume: str | None = None) -> Iterator[Run]:
+def reported_run(config: Config, resume: str | None = None, kind: str = "nightly") -> Iterator[Run]:
     """`open_run`, and a report of how the run ended. One that fails does not undo the run."""
     run = None
     try:
-        with open_run(config, resume) as run:
+        with open_run(config, resume, kind) as run:
             yield run
     except Exception:
         if run is not None:
@@ -42,7 +42,7 @@ def write_report(run: Run) -> Path:
 
 
 def find_report(config: Config, run_id: str | None) -> Path:
-    """A run's report, by default of the newest that is no refresh; made now if there is none of how the run stands.
+    """A run's report, by default of the newest night; made now if there is none of how the run stands.
 
     Raises InputError for an unknown run, and where it cannot be written.
     """
@@ -51,7 +51,7 @@ def find_report(config: Config, run_id: str | None) -> Path:
         raise InputError(f"{config.warehouse} has no runs yet; start one with: elsa nightly --config FILE")
     if run_id not in (None, *runs):
         raise InputError(f"there is no run {run_id}; elsa runs lists them")
-    run = Run(config, run_id or max(runs, key=lambda one: (not is_refresh(runs[one]), one)))
+    run = Run(config, run_id or max(runs, key=lambda one: (is_night(runs[one]), one)))
     path, manifest = run.folder / "report.html", run.folder / "manifest.json"
     is_final = path.exists() and runs[run.run_id]["status"] not in ("running", "died")
     if is_final and path.stat().st_mtime_ns > manifest.stat().st_mtime_ns:

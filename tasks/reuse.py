@@ -12,7 +12,7 @@ from prefect import get_run_logger
 
 from tasks.lists import Lists, scored_items
 from tasks.stages import RULES, Trained
-from tasks.warehouse import Run, first_row, sql
+from tasks.warehouse import Run, first_row, openable, sql
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,7 +64,8 @@ def reuse_earlier(
     if trained.model_run_id == run.run_id or run.config.policy_configs.policy.policy_type == "ease":
         return None
     published = (run.warehouse / "current.duckdb").resolve()
-    connection.execute(f"attach '{published}' as earlier (read_only)")
+    with openable(published):
+        connection.execute(f"attach '{published}' as earlier (read_only)")
     (row,) = connection.execute("from earlier.run_info").fetchall()
     info = dict(zip([name for name, *_ in connection.description], row, strict=True))
     has_changed = _rules(json.loads(info["config"])) != _rules(run.config.model_dump(mode="json"))

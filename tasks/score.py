@@ -44,11 +44,7 @@ class Scorer:
 
         import elsa_core
 
-        warehouse = Path(config.warehouse).absolute()
-        run_id = current_run_id(warehouse)
-        if run_id is None:
-            raise InputError(f"{config.warehouse} has nothing published yet; run: elsa nightly --config FILE")
-        folder = warehouse / "runs" / run_id
+        folder = Path(config.warehouse).absolute() / "runs" / _published_run(config)
         ids = (pl.read_parquet(folder / f"{name}s.parquet")[f"{name}_id"] for name in ("user", "item"))
         model = elsa_core.load(folder / "model", config.policy_configs.policy.device)
         return cls(model, sparse.load_npz(folder / "interactions.npz"), *ids)
@@ -99,6 +95,19 @@ def score_file(config: Config, pairs: Path, out: Path) -> Scored:
         finally:
             unfinished.unlink(missing_ok=True)
     return Scored(str(out), n_pairs, n_scored)
+
+
+def check_pairs(config: Config, pairs: Path, out: Path) -> None:
+    """Raises InputError where `score_file` would, before any work."""
+    _open(pairs, out).close()
+    _published_run(config)
+
+
+def _published_run(config: Config) -> str:
+    run_id = current_run_id(Path(config.warehouse).absolute())
+    if run_id is None:
+        raise InputError(f"{config.warehouse} has nothing published yet; run: elsa nightly --config FILE")
+    return run_id
 
 
 def _open(pairs: Path, out: Path) -> "pq.ParquetFile":

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.config import Config
 from tasks.errors import InputError, WarehouseBusy
 from tasks.lock import is_locked, locked
-from tasks.observe import log_to, name_flow_run, peak_bytes
+from tasks.observe import PeakMemory, log_to, name_flow_run
 from tasks.stages import rows_of
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ FULL_DISK = ("No space left", "quota exceeded")
 NO_ENTRY = ("Read-only file system", "Permission denied", "Input/output error")
 SECONDS_FOR_A_FLIP = 60.0  # whoever flips or prunes holds the lock for moments
 ODD_IN_PATHS = "'\"$?#%;"  # DuckDB or SQLAlchemy would read more into them
+_peaks: dict[str, PeakMemory] = {}  # of the runs that are open in this process
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,14 @@ class Run:
             "finished_at": _now(),
             "seconds": round(now - manifest["last_at"], 3),
             "rows": rows_of(handle),
-            "peak_bytes": peak_bytes(),
+            "peak_bytes": _peaks[self.run_id].take() if self.run_id in _peaks else None,
         }
         manifest["last_at"] = now
         write_json(self.folder / "manifest.json", manifest)
 
 
 @contextmanager
-def open_run(config: Config, resume: str | None = None) -> Iterator[Run]:
+def open_run(config: Config, resume: str | None = None, kind: str = "nightly") -> Iterator[Run]:
     """Locks the warehouse, makes the run's folder or takes up an earlier run's, and writes down if the run fails.
 
     Raises RunUnderWay if another one has the lock, InputError if the disk is full or may not be written to.
@@ -75,6 +76,7 @@ def open_run(config: Config, resume: str | None = None) -> Iterator[Run]:
         if resume is not None:
             manifest = _resumable(warehouse, resume)
         manifest |= {
+            "kind": kind,
             "started_at": _now(),
             "status": "running",
             "reasons": [],
@@ -86,14 +88,23 @@ def open_run(config: Config, resume: str | None = None) -> Iterator[Run]:
         }
         manifest.pop("finished_at", None)
         write_json(run.folder / "manifest.json", manifest)
-        peak_bytes()
         try:
-            with log_to(run.folder / "log.jsonl", run.run_id), explained(config, warehouse):
+            with log_to(run.folder / "log.jsonl", run.run_id), explained(config, warehouse), _peak_memory(run):
                 yield run
         except BaseException as error:
             with suppress(OSError):  # on a full disk the run counts as died
                 end_run(run, "failed", (f"{type(error).__name__}: {error}",))
             raise
+
+
+@contextmanager
+def _peak_memory(run: Run) -> Iterator[None]:
+    """Measures the memory of the run's stages for `record`."""
+    with PeakMemory() as _peaks[run.run_id]:
+        try:
+            yield
+        finally:
+            del _peaks[run.run_id]
 
 
 def _folder(config: Config) -> Path:

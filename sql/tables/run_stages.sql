@@ -1,5 +1,5 @@
 -- grain: one row per finished stage of a run; all nights until this one, whose own last stages come after this table
--- seconds: since the stage before; peak_bytes: the most memory that the process held meanwhile
+-- seconds: since the stage before; peak_bytes: the most memory that the process held meanwhile, sampled
 create table output.run_stages as
 with manifests as (
     select *

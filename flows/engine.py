@@ -1,0 +1,64 @@
+"""Runs a flow for somebody at a terminal: on the Prefect server that is configured, or else on a temporary one."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import InputError
+
+if TYPE_CHECKING:
+    from prefect import Flow
+
+SECONDS_FOR_AN_ANSWER = 15.0
+
+
+def run_flow(flow: "Flow", *parameters: object, **named: object) -> Any:
+    """What the flow returns. Raises InputError where PREFECT_API_URL names a server that does not answer."""
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_without_traceback)
+    with _server():
+        return flow(*parameters, **named)
+
+
+@contextmanager
+def _server() -> Iterator[None]:
+    from prefect import settings
+
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    defaults = {
+        settings.PREFECT_SERVER_ANALYTICS_ENABLED: False,
+        settings.PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120,  # 20 s are too few on a small machine
+    }
+    with settings.temporary_settings(set_defaults=defaults):
+        if url := settings.PREFECT_API_URL.value():
+            _require_answer(url)
+        yield
+
+
+def _require_answer(url: str) -> None:
+    """Raises InputError unless a Prefect server that lets us in answers at the address."""
+    from prefect import settings
+    from prefect.client.orchestration import get_client
+
+    impatient = {
+        settings.PREFECT_API_REQUEST_TIMEOUT: SECONDS_FOR_AN_ANSWER,
+        settings.PREFECT_CLIENT_MAX_RETRIES: 1,
+    }
+    try:
+        with settings.temporary_settings(impatient), get_client(sync_client=True) as client:
+            client.read_flow_runs(limit=1)
+    except Exception as error:  # whatever stands at the other end
+        said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InputError(
+            f"PREFECT_API_URL is {url!r}, but no Prefect server can be used there: {said}. Start the server, correct "
+            "PREFECT_API_URL (environment or Prefect profile), or unset it to run without a server"
+        ) from None
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """What a person can put right is shown once, by the command, as a message; a defect keeps its traceback."""
+    if record.exc_info and isinstance(record.exc_info[1], InputError):
+        record.exc_info = record.exc_text = None
+    return True
