@@ -17,10 +17,10 @@ NAMES = {  # words for what a key holds, the better ones first: English, German,
         listener viewer player guest consumer household person cust usr nutzer benutzer kunde besucher mitglied
         utilisateur visiteur abonne usuario comprador utente cliente gebruiker klant uzytkownik uzivatel zakaznik
         klient u session""",
-    "item_id": """item items sku asin isbn product prod movie article stock book song track video film show series content
-        listing offer property hotel business recipe anime game app document doc news course job podcast place venue
-        card artikel produkt ware buch lied produit livre producto articulo libro produto artigo prodotto articolo
-        zbozi polozka kniha towar pid i""",
+    "item_id": """item items sku asin isbn product prod movie article stock book song track video film show series
+        content listing offer property hotel business recipe anime game app document doc news course job
+        podcast place venue card artikel produkt ware buch lied produit livre producto articulo libro
+        produto artigo prodotto articolo zbozi polozka kniha towar pid i""",
     "timestamp": """timestamp ts datetime time date at when epoch created zeitstempel zeitpunkt zeit datum fecha hora
         heure data ora tijd cas czas invoicedate orderdate""",
     "value": """rating ratings rate score stars overall value quantity qty amount count counts plays playcount weight

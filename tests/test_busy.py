@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
+import duckdb
 import polars as pl
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from flows import cli
 from flows.cli import main
 from tasks.errors import WarehouseBusy
 from tasks.history import _require_whole
+from tasks.ingest import ingest
 from tasks.reuse import reuse_earlier
 from tasks.score import score_file
 from tasks.warehouse import Run, connect, end_run, open_run
@@ -190,3 +192,17 @@ def test_the_explore_page_says_so(held: Path) -> None:
 
     answer = anyio.run(ask)
     assert answer.status_code == 503 and "another program has it open" in answer.text
+
+
+def test_a_source_that_somebody_writes_to_is_busy_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with duckdb.connect("source.duckdb") as connection:
+        connection.execute("create table events as select 1 as user, 2 as movie")
+    command = [sys.executable, "-c", HOLD, "source.duckdb"]
+    source = {"events": "source.duckdb", "columns": {"user_id": "user", "item_id": "movie"}, "items": None}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        own, said = config(source=source, interactions={"min_value": None}), "source.duckdb: another program has it open"
+        with open_run(own) as run, pytest.raises(WarehouseBusy, match=said):
+            ingest.fn(run)
+        other.communicate()
