@@ -202,7 +202,7 @@ def test_a_source_that_somebody_writes_to_is_busy_too(tmp_path: Path, monkeypatc
     source = {"events": "source.duckdb", "columns": {"user_id": "user", "item_id": "movie"}, "items": None}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
-        own, said = config(source=source, interactions={"min_value": None}), "source.duckdb: another program has it open"
-        with open_run(own) as run, pytest.raises(WarehouseBusy, match=said):
+        own = config(source=source, interactions={"min_value": None})
+        with open_run(own) as run, pytest.raises(WarehouseBusy, match="source.duckdb: another program has it open"):
             ingest.fn(run)
         other.communicate()
