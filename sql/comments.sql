@@ -113,7 +113,7 @@ comment on column gate_checks.segment is 'The users or targets that it looks at;
 comment on column gate_checks.n_users is 'Test users that it looks at';
 comment on column gate_checks.value is 'What was measured';
 comment on column gate_checks.low is 'Lower end of its interval';
-comment on column gate_checks.high is 'Upper end of its interval; those beside the published model hold all at once';
+comment on column gate_checks.high is 'Upper end of its interval, null where it has none; those beside the published model hold all at once';
 comment on column gate_checks.threshold is 'What it was compared with';
 comment on column gate_checks.passed is 'Whether it held';
 comment on column gate_checks.verdict is 'The same in words';
