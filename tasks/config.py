@@ -134,7 +134,7 @@ def usual_expectations() -> list[Expectation]:
 
 
 class Validation(Section):
-    expectations: list[Expectation] = key(None, "What all accepted events must satisfy: Great Expectations' own expectations, or events_are_unique, events_are_fresh (max_age_hours) and items_have_metadata (min_share), each with its arguments and a severity, blocking or warning.", unit="name", factory=usual_expectations)
+    expectations: list[Expectation] = key(None, "What all accepted events must satisfy: Great Expectations' own expectations, or events_are_unique, events_are_fresh (max_age_hours), items_have_metadata (min_share), values_match_regex and values_do_not_match_regex (column, regex), each with its arguments and a severity, blocking or warning.", unit="name", factory=usual_expectations)
 
 
 class Drift(Section):
