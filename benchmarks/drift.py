@@ -38,6 +38,7 @@ def count_outside(query: str) -> tuple[int, list[int]]:
         "create view events as select *, night < getvariable('tonight') as is_accepted "
         "from all_events where night <= getvariable('tonight')"
     )
+    connection.execute("create view new_events as select *, false as is_backfill from events where not is_accepted")
     connection.execute(sql("drift/history"))
     n_judged, outside = 0, [0] * len(WIDTHS)
     for (night,) in connection.execute("select distinct night from all_events order by night").fetchall():

@@ -37,6 +37,7 @@ from elsa_core.topk import select
 P_KEPT = 2**27
 ROW_BLOCK = 2**22  # elements of a block of rows of P, padded: 16 MB, a few times
 BUFFER = 2**25  # elements of dense rows of P: 128 MB
+ROUNDING = 1e-5  # of ‖x‖²: a ‖x̂‖² below it is what float32 leaves of a difference that is 0
 GRAM_BLOCK = 2**28  # elements of the matrices P[C_j, C_j] held at a time: 1 GB
 
 
@@ -129,11 +130,11 @@ class _Problem:
         self.P = self._all_of_P(on_progress) if self.partners.sum() <= P_KEPT else None
 
     def _low_rank_share(self) -> tuple[float, torch.Tensor]:
-        """c, which is 0 without a low-rank part, and Z (items, r)."""
+        """c, which is 0 where the low-rank part says nothing (r = 0, or A Aᵀ = I on X), and Z (items, r)."""
         gram, Z = self.A.T @ self.A, torch.zeros_like(self.A)
         if self.A.shape[1] == 0:
             return 0.0, Z
-        agreement = length = 0.0
+        agreement = length = length_of_x = 0.0
         for block, rows, h in user_blocks(self.X, self.A):
             w = torch.from_numpy(self.weights[block]).to(h)
             squared_x = torch.from_numpy(np.asarray(rows.multiply(rows).sum(axis=1))).to(h)
@@ -141,8 +142,9 @@ class _Problem:
             agreement += (w * (squared_h - squared_x)).sum(dtype=torch.float64).item()
             squared_length = (h @ gram * h).sum(dim=1) - 2 * squared_h + squared_x
             length += (w * squared_length).sum(dtype=torch.float64).item()
+            length_of_x += (w * squared_x).sum(dtype=torch.float64).item()
             Z += weighted_row_sums(rows.T.tocsr(), w[:, None] * h)
-        return agreement / length, Z
+        return (agreement / length if length > ROUNDING * length_of_x else 0.0), Z
 
     def penalty(self, ridge: float, dropout: float) -> torch.Tensor:
         """Λ's diagonal (items,)."""

@@ -4,6 +4,7 @@ from prefect import flow, get_run_logger
 from prefect.states import Completed, State
 
 from flows.hooks import record_end
+from tasks.candidates import check_candidates
 from tasks.config import Config
 from tasks.drift import watch_drift
 from tasks.evaluate import evaluate
@@ -39,6 +40,7 @@ def nightly(config: Config, resume: str | None = None, force_reason: str | None 
         rules = apply_rules(run)
         interactions = build_interactions(run)
         matrix = build_matrix(run, interactions)
+        check_candidates(run)
         evaluation_model = train.with_options(**limit)(run, matrix)
         verdict = judge(run, evaluate(run, evaluation_model), force_reason)
         if verdict.is_accepted:

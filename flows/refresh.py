@@ -5,6 +5,7 @@ from prefect.states import Completed, State
 
 from flows.hooks import record_end
 from tasks.adopt import adopt
+from tasks.candidates import check_candidates
 from tasks.config import Config
 from tasks.errors import RunUnderWay
 from tasks.expectations import check_expectations
@@ -41,6 +42,7 @@ def _refresh(config: Config) -> State:
         rules = apply_rules(run)
         interactions = build_interactions(run)
         matrix = build_matrix(run, interactions)
+        check_candidates(run)
         model = adopt(run, matrix)
         publish(run, materialize(run, events, interactions, matrix, rules, model))
         end_run(run, "published")

@@ -113,7 +113,7 @@ comment on column gate_checks.segment is 'The users or targets that it looks at;
 comment on column gate_checks.n_users is 'Test users that it looks at';
 comment on column gate_checks.value is 'What was measured';
 comment on column gate_checks.low is 'Lower end of its interval';
-comment on column gate_checks.high is 'Upper end of its interval; those beside the published model hold all at once';
+comment on column gate_checks.high is 'Upper end of its interval, null where it has none; those beside the published model hold all at once';
 comment on column gate_checks.threshold is 'What it was compared with';
 comment on column gate_checks.passed is 'Whether it held';
 comment on column gate_checks.verdict is 'The same in words';
@@ -129,10 +129,10 @@ comment on table drift is 'The new events of every night beside those of the nig
 comment on column drift.run_id is 'The run';
 comment on column drift.metric is 'What is watched: events, active_users, gini, …';
 comment on column drift.observed is 'Its value that night';
-comment on column drift.expected is 'Median of the accepted nights before';
-comment on column drift.low is 'Lower end of the band';
-comment on column drift.high is 'Upper end of the band';
-comment on column drift.n_nights is 'Accepted nights that the band was learnt from';
+comment on column drift.expected is 'Median of the accepted nights before; null with too few nights to judge by';
+comment on column drift.low is 'Lower end of the band; null with too few nights to judge by';
+comment on column drift.high is 'Upper end of the band; null with too few nights to judge by';
+comment on column drift.n_nights is 'Accepted nights in the window';
 comment on column drift.passed is 'Whether it lay inside, or there were too few nights to tell';
 comment on column drift.is_accepted is 'Whether the new events were accepted';
 

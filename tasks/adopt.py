@@ -30,6 +30,11 @@ def adopt(run: Run, matrix: Matrix) -> Trained:
     shortened = {"inputs": ""} if has_lost_items(run, current) else {}  # the next night trains them anew
     for name, stage in STAGES.items():
         model = load_champion(run, current, name)
+        if not model.is_known.any():
+            raise InputError(
+                f"the model of run {current} knows none of the {matrix.n_items:,} items that source.events has now; "
+                "train one that does: elsa nightly"
+            )
         model.save(run.folder / name)
         digest = digest_of_file(run.folder / name / "model.safetensors")
         theirs = manifest["stages"][stage]

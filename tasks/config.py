@@ -169,7 +169,7 @@ def usual_expectations() -> list[Expectation]:
 
 
 class Validation(Section):
-    expectations: list[Expectation] = key(None, "What all accepted events must satisfy: Great Expectations' own expectations, or events_are_unique, events_are_fresh (max_age_hours) and items_have_metadata (min_share), each with its arguments and a severity, blocking or warning.", unit="name", factory=usual_expectations)
+    expectations: list[Expectation] = key(None, "What all accepted events must satisfy: Great Expectations' own expectations, or events_are_unique, events_are_fresh (max_age_hours), items_have_metadata (min_share), values_match_regex and values_do_not_match_regex (column, regex), each with its arguments and a severity, blocking or warning.", unit="name", factory=usual_expectations)
 
 
 class Drift(Section):
@@ -177,6 +177,7 @@ class Drift(Section):
     min_nights: int = key(7, "With fewer nights in the window, nothing is judged.", unit="nights", ge=2)
     width: float = key(6.0, "Half of a band, in robust standard deviations of the window.", unit="standard deviations", gt=0)
     severity: Literal["blocking", "warning"] = key("blocking", "What a value outside its band does: stop the night, or warn.", unit="name")
+    backfill_days: float | None = key(7.0, "New events that are more than so many days older than the newest accepted event are a backfill: accepted, but not judged, and not part of later bands; null to judge all.", unit="days", gt=0)
     category: str | None = key(None, "Column of the item metadata; its population stability index is watched, too.", unit="column")
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """How tonight's new events differ from those of earlier nights; what is neither odd nor refused is accepted."""
 
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
@@ -16,6 +17,8 @@ from tasks.warehouse import Run, connect, first_row, sql
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+POSSIBLE = {"events_per_user": (1.0, inf), "share_of_new_users": (0.0, 1.0), "share_of_new_items": (0.0, 1.0),
+            "gini": (0.0, 1.0)}  # of all others (0, inf)
 SHARES = ["share_of_new_users", "share_of_new_items", "gini", "psi"]
 LEAST_DEVIATION_OF_SHARES, LEAST_RELATIVE_DEVIATION = 0.01, 0.05  # nights that were all alike say little about others
 SMALLEST_SHARE = 1e-4  # of a category, in the population stability index
@@ -23,7 +26,7 @@ SMALLEST_SHARE = 1e-4  # of a category, in the population stability index
 
 @dataclass(frozen=True)
 class Watched:
-    """A metric of tonight's new events beside its band, which is None where no accepted night came before."""
+    """A metric of this night's new events beside its band, which is None with fewer than drift.min_nights nights."""
 
     metric: str
     observed: float | None
@@ -35,7 +38,7 @@ class Watched:
 
     def __str__(self) -> str:
         observed, expected, low, high = map(_number, (self.observed, self.expected, self.low, self.high))
-        return f"{self.metric} {observed}" + (f", expected {expected} ({low} to {high})" if self.n_nights else "")
+        return f"{self.metric} {observed}" + ("" if self.low is None else f", expected {expected} ({low} to {high})")
 
 
 @task(**RETRIES)
@@ -47,7 +50,10 @@ def watch_drift(run: Run) -> Drift:
         connection.execute(sql("drift/history"))
         connection.execute("begin")
         this_run = {"run_id": run.run_id}
-        n_new = first_row(connection, "select count(*) from events where not is_accepted")[0]
+        connection.execute(sql("drift/reread"))
+        connection.execute(sql("drift/new_events"), {"backfill_days": rules.backfill_days})
+        counts = "select count(*) filter (not is_backfill), count(*) filter (is_backfill) from new_events"
+        n_new, n_backfill = first_row(connection, counts)
         if n_new:  # else a run that goes on had judged them
             connection.execute("delete from drift_history where run_id = $run_id", this_run)
         watched = _watch(connection, run) if n_new else []
@@ -60,6 +66,11 @@ def watch_drift(run: Run) -> Drift:
         refuse(connection, unchecked_only=False) if is_refused else accept(connection)
         connection.execute("commit")
     _report(run, watched)
+    if n_backfill:
+        get_run_logger().warning(
+            f"{n_backfill:,} new events are more than drift.backfill_days={rules.backfill_days:g} days older than "
+            "the newest accepted one: a backfill, which is not judged"
+        )
     n_nights = max((one.n_nights for one in watched), default=0)
     if is_refused:
         raise ValidationFailed(
@@ -68,7 +79,7 @@ def watch_drift(run: Run) -> Drift:
             + "\nNothing was trained or published. If that is as it should be, run once with drift.severity: "
             "warning, and later nights will know it"
         )
-    handle = Drift("drift.parquet", n_new, n_nights, tuple(map(str, odd)))
+    handle = Drift("drift.parquet", n_new, n_backfill, n_nights, tuple(map(str, odd)))
     if handle.n_nights < rules.min_nights:
         get_run_logger().info(f"drift is judged from {rules.min_nights} nights on; there are {handle.n_nights}")
     run.record("drift", handle)
@@ -108,9 +119,13 @@ def _watch(connection: "DuckDBPyConnection", run: Run) -> list[Watched]:
     watched = []
     for metric, value in observed.items():
         expected, low, high, n_nights = bands.get(metric, (None, None, None, 0))
-        if metric == "psi" and low is not None:
-            low = 0.0  # the more alike, the better
-        is_inside = value is None or n_nights < rules.min_nights or low <= value <= high
+        if n_nights < rules.min_nights:
+            expected = low = high = None
+        else:
+            least, most = POSSIBLE.get(metric, (0.0, inf))
+            low, high = max(low, least), min(high, most)
+            low = 0.0 if metric == "psi" else low  # the more alike, the better
+        is_inside = value is None or low is None or low <= value <= high
         watched.append(Watched(metric, value, expected, low, high, n_nights, is_inside))
     return watched
 

@@ -49,7 +49,6 @@ def collect_facts(run: Run) -> dict[str, Any]:
         "history": history,
         "validation": _read(run, "validation.parquet"),
         "drift": drift,
-        "is_drift_judged": _is_drift_judged(manifest),
         "choices": [choice for choice in model.get("choices", []) if "ndcg" in choice],
         "measured": measured,
         "lists": _lists(run),
@@ -110,12 +109,6 @@ def _last_stage(manifest: dict) -> str | None:
     start, measured = manifest["started_at"], manifest.get("measured", {})
     finished = [stage for stage in measured if measured[stage]["finished_at"] >= start]  # in the order of the night
     return max(reversed(finished), key=lambda stage: measured[stage]["finished_at"], default=None)
-
-
-def _is_drift_judged(manifest: dict) -> bool:
-    """Bands count from some nights on. A night that drift stopped has no handle, and was judged."""
-    handle = manifest["stages"].get("drift")
-    return handle is None or handle["n_nights"] >= manifest["config"]["drift"]["min_nights"]
 
 
 def _compared_metric(manifest: dict) -> str:

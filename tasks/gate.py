@@ -1,5 +1,6 @@
 """Whether tonight's model may be published. A rejected model is an outcome, not an error."""
 
+import math
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from tasks.warehouse import Run
 if TYPE_CHECKING:
     import numpy as np
 
+LARGE_LIFT = 10.0  # told in times from here on, not in per cent
 NUMBERS = ("value", "low", "high", "threshold")
 
 
@@ -95,6 +97,8 @@ def _minimums(run: Run, evaluation: Evaluation) -> list[Check]:
 
 
 def _lift(run: Run, evaluation: Evaluation) -> Check:
+    import numpy as np
+
     from elsa_core import relative_lift
 
     metric, limit = run.config.compared_metric, run.config.gate.min_lift_over_popularity
@@ -102,10 +106,19 @@ def _lift(run: Run, evaluation: Evaluation) -> Check:
     ours, theirs = (values[f"{model}/{metric}"] for model in (_policy_type(run), "popularity"))
     lift, low, high = relative_lift(ours, theirs, run.config.seed)
     verdict = (
-        f"{metric} is {lift:+.1%} ({low:+.1%} to {high:+.1%}) beside popularity, "
+        f"{metric} is {in_words(lift)} ({in_words(low)} to {in_words(high)}) beside popularity, "
         f"the whole interval must lie above {limit:+.1%}"
+        + ("" if max(lift, high) <= LARGE_LIFT else f"; means {ours.mean():.3g} and {theirs.mean():.3g}")
     )
-    return Check("lift over popularity", metric, "all", len(ours), lift, low, high, limit, low > limit, verdict)
+    numbers = (number if np.isfinite(number) else None for number in (lift, low, high))
+    return Check("lift over popularity", metric, "all", len(ours), *numbers, limit, low > limit, verdict)
+
+
+def in_words(change: float) -> str:
+    """A relative change: a large one in times, and one from nothing at all without a number."""
+    if not math.isfinite(change):
+        return "unbounded"
+    return f"{change:+.1%}" if change <= LARGE_LIFT else f"{1 + change:,.0f} times"
 
 
 def _unknown_targets(evaluation: Evaluation) -> list[Check]:

@@ -45,8 +45,8 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
     files = event_files(run.config.source, run.config.quarantine)
     with connect(run.events, run.config) as connection, _scratch(run) as scratch:
         make_ledger(connection)
-        connection.execute("begin")
         view_items(connection, run.config, scratch)
+        connection.execute("begin")
         n_again = readmit(connection, files, run.run_id) if retry_refused else 0
         new = _new_files(connection, files)
         _load_all(connection, run, new, scratch)

@@ -103,8 +103,6 @@ def _kind(connection: "DuckDBPyConnection", file: str, name: str) -> str | None:
 
 def _check_columns(connection: "DuckDBPyConnection", config: Config, file: str) -> None:
     """Raises InputError where a key names a column that the metadata has not, or a filter does not fit it."""
-    import duckdb
-
     keys = ("category", "is_hidden", "available_from", "available_until")
     named = {f"source.items.{key}": getattr(config.source.items, key) for key in keys}
     named |= {"drift.category": config.drift.category, "gate.segments.column": config.gate.segments.column}
@@ -112,12 +110,22 @@ def _check_columns(connection: "DuckDBPyConnection", config: Config, file: str) 
     for key, column in named.items():
         require_column(columns, file, column, key)
     for name, condition in config.recommendations.filters.items():
-        try:
-            connection.execute(f"explain select cast(({condition}\n) as boolean) from source_items")
-        except duckdb.Error as error:
-            raise InputError(
-                f"recommendations.filters.{name}: {condition!r} does not fit {file}: {' '.join(str(error).split())}"
-            ) from None
+        said = [_why_not(connection, condition, id_type) for id_type in ("bigint", "varchar")]
+        if all(said):  # of which type ids are is not known yet
+            key = f"recommendations.filters.{name}"
+            raise InputError(f"{key}: {condition!r} does not fit the item metadata, {file}: {said[-1]}")
+
+
+def _why_not(connection: "DuckDBPyConnection", condition: str, id_type: str) -> str:
+    """What DuckDB has against a filter where ids are of that type; nothing where it can be used."""
+    import duckdb
+
+    items = f"(select * replace (try_cast(item_id as {id_type}) as item_id) from source_items)"
+    try:
+        connection.execute(f"explain select cast(({condition}\n) as boolean) from {items}").fetchall()
+    except duckdb.Error as error:
+        return " ".join(str(error).split())
+    return ""
 
 
 def load_items(connection: "DuckDBPyConnection", source: Source, id_type: str) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger, task
 
 from tasks import lists
+from tasks.candidates import require_candidates
 from tasks.retries import RETRIES
 from tasks.reuse import OF_USERS, Reuse, reuse_earlier, versions
 from tasks.stages import Events, Interactions, Matrix, Rules, Tables, Trained
@@ -37,6 +38,7 @@ def materialize(
     """Writes every table into a file beside the published ones and checks the contract. Removes it if that fails."""
     at = datetime.now(UTC)
     source = lists.load_lists(run, trained, at)
+    require_candidates(run, source.items.is_allowed, source.seen, at)
     path = run.warehouse / "published" / f"{run.run_id}.duckdb.unfinished"
     folder = run.warehouse / "published" / run.run_id
     path.parent.mkdir(exist_ok=True)
@@ -228,7 +230,13 @@ def _write_record_tables(
     }.items():
         output.connection.execute(sql(f"tables/{table}"), parameters)
     n_alone = first_row(output.connection, "select n_items_without_neighbors from output.run_info")[0]
-    get_run_logger().info(f"{n_alone:,} of {matrix.n_items:,} items have no neighbours")
+    if n_alone == matrix.n_items:
+        get_run_logger().warning(
+            f"no item has a neighbour: item_neighbors is empty; recommendations.neighbors_min_users is "
+            f"{source.rules.neighbors_min_users}, same_category {source.rules.same_category}"
+        )
+    else:
+        get_run_logger().info(f"{n_alone:,} of {matrix.n_items:,} items have no neighbours")
 
 
 def _write_macros(connection: "DuckDBPyConnection", run: Run) -> None:

@@ -38,7 +38,8 @@ def similar(config: Config, item_id: str, k: int) -> str:
         config,
         "queries/similar",
         {"item_id": item_id, "k": k},
-        f"item {item_id} is not in the published catalogue; it may have too few interactions",
+        f"item {item_id} is not in the published catalogue, or has no neighbours in it; it may have too few "
+        "interactions, or the rules of recommendations leave none",
     )
 
 
@@ -133,7 +134,7 @@ def example_queries(config: Config) -> list[Query]:
     """Three queries to paste, with their real output."""
     with open_published(config) as connection:
         user_id = first_row(connection, sql("queries/example_user"))[0]
-        item_id = first_row(connection, "select item_id from popular_items where rank = 1")[0]
+        item_id = first_row(connection, sql("queries/example_item"))[0]
         texts = [
             sql(f"queries/{name}")
             .rstrip()

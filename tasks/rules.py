@@ -52,17 +52,11 @@ def apply_rules(run: Run) -> Rules:
 
 
 def _expression(connection: "DuckDBPyConnection", run: Run, name: str) -> str:
-    """How the metadata's column for it is read. Raises InputError where it is absent, or a value cannot be read."""
+    """How the metadata's column for it is read. Raises InputError where a value cannot be read."""
     items = run.config.source.items
     column = items and getattr(items, name)
     if column is None:
         return WITHOUT[name]
-    columns = [found for (found, *_) in connection.execute("describe warehouse.items").fetchall()]
-    if column not in columns:
-        raise InputError(
-            f"source.items.{name} names the column {column!r}, which the item metadata does not have; it has "
-            f"{', '.join(columns)}"
-        )
     quoted = '"' + column.replace('"', '""') + '"'
     expression = READ_AS[name].format(column=quoted)
     unread = connection.execute(

@@ -23,7 +23,7 @@ NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # what Hive and Spark write for nul
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file, or the source's query. If the digest of what it holds and how it is read changes, it is read anew."""
+    """A file, or the source's query. If its digest changes, "what it holds:how it is read", it is read anew."""
 
     name: str
     n_bytes: int
@@ -43,7 +43,7 @@ def event_files(source: Source, quarantine: Quarantine) -> list[SourceFile]:
     how = source.model_dump_json(include={"table", "csv", "columns", "ids", "nulls", "timezone"})
     how += quarantine.model_dump_json(exclude={"max_share"})
     return [
-        SourceFile(str(path), path.stat().st_size, _digest(digest_of_file(path) + how))
+        SourceFile(str(path), path.stat().st_size, f"{digest_of_file(path)}:{_digest(how)}")
         for path in find_files(source.events, "source.events")
     ]
 

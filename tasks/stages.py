@@ -38,13 +38,15 @@ class Validated:
 
 @dataclass(frozen=True)
 class Drift:
-    """drift.parquet: one row a metric of tonight's new events; without any, or with few n_nights, none is judged.
+    """drift.parquet: one row a metric of this night's new events; without any, or with few n_nights, none is judged.
 
+    n_backfill  new events far older than those accepted before, which are not judged
     warnings  those that lie outside their bands, in words
     """
 
     path: str
     n_new_events: int
+    n_backfill: int
     n_nights: int
     warnings: tuple[str, ...]
 

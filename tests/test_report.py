@@ -89,8 +89,7 @@ def test_numbers_are_those_of_the_run(nights: Nights) -> None:
     for verdict in read_manifest(nights.folder(AGAIN))["stages"]["gate"]["checks"]:
         assert verdict.split(": ", 1)[1] in page.text
     (row,) = pl.read_parquet(nights.folder(AGAIN) / "drift.parquet").filter(metric="active_users").to_dicts()
-    value, expected, low, high = (f"{row[part]:g}" for part in ("value", "expected", "low", "high"))
-    assert f"active users not judged yet {value} {expected} {low} to {high}" in page.text
+    assert f"active users not judged yet {row['value']:g} – –" in page.text
     n_events = read_manifest(nights.folder(AGAIN))["stages"]["ingest"]["n_events"]
     assert f"events {n_events:,} {n_events - 600:,} +600" in page.text
 

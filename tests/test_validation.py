@@ -25,6 +25,8 @@ HOLDS = {
     "events_are_unique": {},
     "events_are_fresh": {"max_age_hours": 1e6},
     "items_have_metadata": {"min_share": 1},
+    "values_match_regex": {"column": "user_id", "regex": r"^\d{1,3}$|(?:')|%s:a"},
+    "values_do_not_match_regex": {"column": "value", "regex": "{batch}|[2-4]"},
     "unexpected_rows_expectation": {"unexpected_rows_query": "select * from {batch} where value = 3"},
 }
 # what breaks each of them, and words of what is then said
@@ -37,6 +39,8 @@ FAILS = {
     "events_are_unique": ({}, "against it: user_id 7, item_id 1"),
     "events_are_fresh": ({"max_age_hours": 24}, "against it: newest 2020-09-1"),
     "items_have_metadata": ({"min_share": 0.99}, "n_items 60, n_with_metadata 59, share 0.9833"),
+    "values_match_regex": ({"column": "user_id", "regex": r"^(?:\d{1,2}|1\d\d|20\d|2[13]\d|22[^7])$"}, "user_id 227"),
+    "values_do_not_match_regex": ({"column": "value", "regex": "[5-9]"}, "value 5.0, n_rows 2381"),
     "unexpected_rows_expectation": ({"unexpected_rows_query": "select * from {batch} where value = 5"}, "value 5.0"),
 }
 SPOIL = {
@@ -96,9 +100,6 @@ def test_what_cannot_be_evaluated_stops_the_night(severity: str, ingested: Calla
     query = {"unexpected_rows_query": "select * from {batch} where nothing = 1", "severity": severity}
     with pytest.raises(ValidationFailed, match=r"could not be evaluated: .*nothing"):
         ingested(expecting({"expect": "unexpected_rows_expectation", **query}))
-    regex = {"column": "value", "regex": "x", "severity": severity}  # which DuckDB's dialect does not support
-    with pytest.raises(ValidationFailed, match="could not be evaluated"):
-        ingested(expecting({"expect": "expect_column_values_to_match_regex", **regex}))
     dropped = {"expect": "expect_column_values_to_not_be_null", "column": "value", "severity": severity}
     with pytest.raises(ValidationFailed, match=r"could not be evaluated: .*value"):
         ingested(expecting(dropped), "alter table events drop value")
@@ -111,6 +112,17 @@ def test_what_cannot_be_evaluated_stops_the_night(severity: str, ingested: Calla
         ({"expect": "events_are_frsh", "max_age_hours": 1}, "did you mean 'events_are_fresh'"),
         ({"expect": "events_are_fresh"}, "events_are_fresh takes max_age_hours; got none"),
         ({"expect": "events_are_fresh", "max_age_hours": "1; drop"}, "is '1; drop', but must be a number"),
+        ({"expect": "expect_column_values_to_match_regex", "column": "x", "regex": "x"}, "use values_match_regex"),
+        ({"expect": "something"}, "is unknown; these work: events_are_fresh, "),
+        ({"expect": "values_match_regex", "column": "user_id"}, "takes column, regex; got column"),
+        ({"expect": "values_match_regex", "column": "user_id", "regex": "("}, "regex '(' cannot be read: "),
+        ({"expect": "values_match_regex", "column": "user_id", "regex": 5}, "regex is 5, but must be a text"),
+        ({"expect": "values_match_regex", "column": "x\" or", "regex": "a"}, "maps no column 'x\" or', only"),
+        ({"expect": "expect_compound_columns_to_be_unique", "column_list": ["user_id", "kind"]}, "no column 'kind'"),
+        ({"expect": "unexpected_rows_expectation"}, "unexpected_rows_query is None, but must be a SQL query"),
+        ({"expect": "unexpected_rows_expectation", "unexpected_rows_query": "selekt"}, "syntax error"),
+        ({"expect": "unexpected_rows_expectation", "unexpected_rows_query": "select 1; select 2"}, "one select"),
+        ({"expect": "unexpected_rows_expectation", "unexpected_rows_query": "select '{1}'"}, "braces twice"),
         ({"expect": "events_are_unique", "column": "user_id"}, "takes no argument; got column"),
         ({"expect": "expect_column_values_to_be_between", "column": "value"}, "min_value and max_value cannot both"),
         ({"expect": "expect_column_values_to_not_be_null"}, "column"),

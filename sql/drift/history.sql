@@ -1,5 +1,5 @@
 -- grain of drift_history: one row per run and metric; a run without new events has none
--- low, high: the band, learnt from the n_nights accepted nights before; null where there were none
+-- expected, low, high: learnt from the n_nights accepted nights before; null with fewer than drift.min_nights
 create table if not exists drift_history (
     run_id varchar not null,
     metric varchar not null,

@@ -1,7 +1,7 @@
--- grain: one row per metric of tonight's new events, those that no accepted night has had
+-- grain: one row per metric of this night's new events without a backfill
 -- gini: of the events per item, 0 where all items have equally many, towards 1 where few have nearly all
 with tonight as (
-    select * from events where not is_accepted
+    select * from new_events where not is_backfill
 ),
 
 active_users as (
