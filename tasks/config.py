@@ -3,6 +3,7 @@
 import difflib
 import os
 from datetime import datetime
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from types import UnionType
@@ -13,6 +14,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.errors import InputError
+
+_time_zones = cache(available_timezones)  # it looks at a thousand files
 
 
 def key(default: Any, description: str, *, unit: str = "", factory: Any = None, **limits: Any) -> Any:
@@ -114,7 +117,7 @@ class Source(Section):
     def check_source(self) -> Self:
         if self.events is not None and self.query is not None:
             raise ValueError("events and query are given: keep one of them")
-        if self.timezone not in available_timezones():
+        if self.timezone not in _time_zones():
             raise ValueError(f"timezone {self.timezone!r} is unknown; names are those of the IANA list, such as Europe/Prague")
         return self
 

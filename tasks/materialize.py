@@ -53,8 +53,10 @@ def materialize(
             output = Output(connection, run, reuse)
             _write_model_tables(output, source, interactions)
             _write_record_tables(output, source, at, events, interactions, matrix, rules, trained)
+            connection.begin()  # a hundred small statements: each alone would take a write to disk
             _write_macros(connection, run)
             _write_comments(connection)
+            connection.commit()
             connection.execute("detach output")
         _check_contract(run, path, None if reuse is None else reuse.changed)
         n_bytes = path.stat().st_size + _make_durable(folder)

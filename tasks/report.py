@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from operator import sub
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
@@ -15,6 +16,9 @@ from tasks.config import Config
 from tasks.errors import InputError
 from tasks.facts import collect_facts, is_night
 from tasks.warehouse import Run, list_runs, open_run
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 
 @contextmanager
@@ -64,6 +68,15 @@ def find_report(config: Config, run_id: str | None) -> Path:
 
 def _write(run: Run, facts: dict[str, Any]) -> Path:
     """All or nothing: a reader sees the old report or the new one."""
+    path = run.folder / "report.html"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(_template().render(facts), encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+@cache
+def _template() -> "Template":
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     templates = Environment(
@@ -74,11 +87,7 @@ def _write(run: Run, facts: dict[str, Any]) -> Path:
         lstrip_blocks=True,
     )
     templates.filters |= {"number": _number, "signed": _signed, "moment": _moment, "duration": _duration}
-    path = run.folder / "report.html"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(templates.get_template("report.html.j2").render(facts), encoding="utf-8")
-    temporary.replace(path)
-    return path
+    return templates.get_template("report.html.j2")
 
 
 def _create_artifacts(facts: dict[str, Any], path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import atexit
 import logging
+import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -9,8 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import polars as pl
 import pytest
@@ -19,8 +23,11 @@ import tasks.pictures
 from flows.cli import silence_duckdb_at_exit
 from tasks.config import Config
 from tasks.pictures import Picture
+from tasks.stages import Outcome
 
 atexit.register(silence_duckdb_at_exit)
+os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"  # starting one takes 15 s: use prefect_server
+os.environ["DO_NOT_TRACK"] = "1"
 N_USERS, N_ITEMS, N_COMMUNITIES = 240, 60, 3
 
 
@@ -41,8 +48,11 @@ def prefect_server() -> Iterator[None]:
 def hardly_any_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws pictures for the report's own tests only: they are half of a small night's time."""
     if request.path.stem not in ("test_report", "test_pages"):
-        undrawn = lambda name, title, words, draw: Picture(f"<svg><title>{title}</title></svg>", words)  # noqa: E731
         monkeypatch.setattr(tasks.pictures, "_picture", undrawn)
+
+
+def undrawn(name: str, title: str, words: str, draw: Callable) -> Picture:
+    return Picture(f"<svg><title>{title}</title></svg>", words)
 
 
 @pytest.fixture
@@ -70,6 +80,7 @@ def write_world(folder: Path) -> None:
     movies.with_columns(genre=pl.lit("drama")).write_parquet(folder / "data" / "movies.parquet")
 
 
+@cache
 def community_events() -> pl.DataFrame:
     """Users like the items of their own community (modulo 3), which popularity cannot know and a model can learn.
 
@@ -115,10 +126,40 @@ def config(**changes: dict) -> Config:
     return Config.model_validate(settings(**changes))
 
 
+@pytest.fixture(scope="session")
+def made_first_night(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """A small world after the night of config(), for `first_night` to copy."""
+    return make_world(tmp_path_factory.mktemp("first_night"), config())
+
+
+@pytest.fixture
+def first_night(world: Path, made_first_night: tuple[Path, Outcome]) -> Outcome:
+    """The night of config(), published in `world`: made once, and copied for each test."""
+    folder, outcome = made_first_night
+    copy_world(folder, world)
+    return outcome
+
+
+def make_world(folder: Path, night: Config) -> tuple[Path, Outcome]:
+    """A small world in which there was a night."""
+    from flows.nightly import nightly
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_world(folder)
+        return folder, nightly(night)
+
+
+def copy_world(made: Path, folder: Path) -> None:
+    """Copies a world with its warehouse, which then is as if it had been made in the other folder."""
+    shutil.copytree(made, folder, symlinks=True, dirs_exist_ok=True)
+    with duckdb.connect(str(folder / "warehouse" / "events.duckdb")) as connection:
+        connection.execute("update event_files set path = replace(path, ?, ?)", [str(made), str(folder)])
+
+
 @pytest.fixture
 def tables() -> Callable[[str], list[tuple]]:
     """Runs a query on the published tables, as a reader would."""
-    import duckdb
 
     def query(text: str) -> list[tuple]:
         with duckdb.connect("warehouse/current.duckdb", read_only=True) as connection:

@@ -12,7 +12,6 @@ import torch
 import yaml
 
 from flows.cli import main
-from flows.nightly import nightly
 from tasks.ingest import ingest
 from tasks.warehouse import list_runs, open_run
 from tests.conftest import community_events, config, settings, snapshot
@@ -128,9 +127,9 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("first_night")
 @pytest.mark.parametrize("case", CASES)
 def test_is_refused_and_changes_nothing_published(case: str, world: Path, capfd: pytest.CaptureFixture) -> None:
-    nightly(config())
     capfd.readouterr()
     before = snapshot(world / "warehouse")
     n_events = valid_events()
@@ -169,10 +168,10 @@ def test_a_warehouse_in_use_is_left_alone(world: Path, capfd: pytest.CaptureFixt
     assert len(list_runs(world / "warehouse")) == 1
 
 
+@pytest.mark.usefixtures("first_night")
 def test_events_open_in_another_program_are_left_alone(
     world: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nightly(config())
     impatient = ingest.with_options(retry_delay_seconds=0)  # tests/test_robustness.py waits
     monkeypatch.setattr("flows.nightly.ingest", impatient)
     before = snapshot(world / "warehouse")

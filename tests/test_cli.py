@@ -51,13 +51,15 @@ def test_a_night_and_then_the_tables(my_config: str, world: Path, capfd: pytest.
     assert re.fullmatch(rf"→ {run_id} +\d+ s +published +ndcg@10 0\.\d{{4}}", lines[2])
 
 
-@pytest.mark.usefixtures("prefect_server")
-def test_unknown_users_and_items_are_said(my_config: str, capfd: pytest.CaptureFixture) -> None:
+def test_before_the_first_night_there_is_nothing_to_show(my_config: str, capfd: pytest.CaptureFixture) -> None:
     assert main(["recommend", "5", "--config", my_config]) == 2
     assert "no published tables yet" in capfd.readouterr().err
     assert main(["runs", "--config", my_config]) == 2
     assert "no runs yet" in capfd.readouterr().err
-    assert main(["nightly", "--config", my_config]) == 0
+
+
+@pytest.mark.usefixtures("first_night")
+def test_unknown_users_and_items_are_said(my_config: str, capfd: pytest.CaptureFixture) -> None:
     assert main(["recommend", "nobody", "--config", my_config]) == 2
     assert "user nobody occurs in no event" in capfd.readouterr().err
     assert main(["similar", "x' or 1=1", "--config", my_config]) == 2

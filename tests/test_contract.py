@@ -10,6 +10,7 @@ import pytest
 
 from flows.nightly import nightly
 from tasks.materialize import ContractBroken, _check_contract
+from tasks.stages import Outcome
 from tasks.warehouse import Run
 from tests.conftest import by_duckdb_1_5, config
 
@@ -62,16 +63,10 @@ SABOTAGE = {
 }
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def published(made_first_night: tuple[Path, Outcome]) -> Path:
     """One published file to copy and spoil."""
-    from tests.conftest import write_world
-
-    folder = tmp_path_factory.mktemp("contract")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        write_world(folder)
-        nightly(config())
+    folder, _ = made_first_night
     return folder / "warehouse" / "current.duckdb"
 
 

@@ -12,17 +12,17 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
 
+import tasks.pictures
 from tasks.errors import InputError
 from tasks.published import digest_of_tables
 from tasks.warehouse import current_run_id, list_runs
-from tests.conftest import community_events, config, write_world
+from tests.conftest import community_events, config, undrawn, write_world
 
 WORKERS = multiprocessing.get_context("forkserver")
 HEAVY = ["torch._dynamo", "great_expectations.expectations", "duckdb_sqlalchemy", "pyarrow.parquet", "polars"]
@@ -40,38 +40,25 @@ VERSION = """
 """
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A task's function, called as the flow calls the task."""
-
-    function: Callable
-
-    def with_options(self, **_: float) -> "Stage":
-        return self
-
-    def __call__(self, *arguments, return_state: bool = False) -> object:
-        return self.function(*arguments)
-
-
 def night(folder: Path, kill_at: int | None = None, resume: str | None = None) -> None:
-    """A whole night, its stages called without Prefect's engine; dies before the kill_at-th lasting step."""
+    """A whole night, its tasks called without Prefect's engine; dies before the kill_at-th lasting step."""
     import torch
     from prefect import Task
     from prefect.logging import disable_run_logger
 
-    import flows.nightly as module
+    from flows.nightly import nightly
 
     os.chdir(folder)
     torch.set_num_threads(1)
-    stages = {name: Stage(task.fn) for name, task in vars(module).items() if isinstance(task, Task)}
-    vars(module).update(stages)
+    tasks.pictures._picture = undrawn
+    Task.__call__ = lambda task, *arguments, return_state=False: task.fn(*arguments)
     steps: list[str] = []
     for name in LASTING:
         setattr(Path, name, counted(getattr(Path, name), steps, kill_at))
     with open("night.log", "a") as log, contextlib.redirect_stderr(log), disable_run_logger():
         Path("ready").touch()
         try:
-            module.nightly.fn(config(), resume=resume)
+            nightly.fn(config(), resume=resume)
         except InputError as error:
             print(error, file=sys.stderr)
             sys.exit(1)
@@ -128,10 +115,13 @@ def readers(folder: Path, pauses: tuple[float, ...] = (0.01, 0.3)) -> Iterator[s
     started.append(WORKERS.Process(target=watch, args=(folder, f"reader{len(pauses)}")))
     for process in started:
         process.start()
-    yield found
-    (folder / "stop").touch()
-    for number, process in enumerate(started):
-        process.join()
+    try:
+        yield found
+    finally:
+        (folder / "stop").touch()
+        for process in started:
+            process.join()
+    for number in range(len(started)):
         found |= pickle.loads((folder / f"reader{number}").read_bytes())
 
 

@@ -197,9 +197,8 @@ def test_a_column_that_is_not_there_is_said(world: Path) -> None:
         nightly(config(gate={"segments": {"column": "gerne"}}))
 
 
-@pytest.mark.usefixtures("prefect_server")
-def test_new_items_are_judged_apart_and_their_share_is_reported(world: Path, tables) -> None:
-    nightly(config())
+@pytest.mark.usefixtures("first_night")
+def test_new_items_are_judged_apart_and_their_share_is_reported(tables) -> None:
     renamed = pl.col("movie") + pl.when(pl.col("movie") >= 57).then(100).otherwise(0)
     community_events().with_columns(movie=renamed).write_parquet("data/ratings.parquet")
     nightly(config())
@@ -211,7 +210,7 @@ def test_new_items_are_judged_apart_and_their_share_is_reported(world: Path, tab
     assert set(both) == {"all", COMMON_ITEMS} and both["all"] != both[COMMON_ITEMS]
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("first_night")
 @pytest.mark.parametrize(
     ("changes", "compared"),
     [
@@ -222,10 +221,7 @@ def test_new_items_are_judged_apart_and_their_share_is_reported(world: Path, tab
     ],
     ids=["k", "cutoffs", "filters", "holdout"],
 )
-def test_what_becomes_of_the_comparison_when_the_configuration_changes(
-    changes: dict, compared: bool, world: Path, tables
-) -> None:
-    nightly(config())
+def test_what_becomes_of_the_comparison_when_the_configuration_changes(changes: dict, compared: bool, tables) -> None:
     assert nightly(config(**changes)).status == "published"
     ((value, verdict),) = tables(CHECKS.format("value, verdict", "name like 'no loss%' and segment = 'all'"))
     assert (value is not None) == compared

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from flows.nightly import nightly
+from tasks.stages import Outcome
 from tasks.warehouse import list_runs, read_manifest
 from tests.conftest import N_ITEMS, N_USERS, community_events, config, snapshot
 
@@ -23,11 +24,10 @@ def test_progress_is_shown(world: Path, caplog: pytest.LogCaptureFixture) -> Non
         assert words in caplog.text
 
 
-def test_publishes_tables_that_keep_the_contract(world: Path, tables: Tables) -> None:
-    outcome = nightly(config())
-    assert outcome.status == "published"
+def test_publishes_tables_that_keep_the_contract(first_night: Outcome, tables: Tables) -> None:
+    assert first_night.status == "published"
     assert tables("select run_id, n_events, n_users, n_items, k from run_info") == [
-        (outcome.run_id, community_events().height, N_USERS, N_ITEMS, 10)
+        (first_night.run_id, community_events().height, N_USERS, N_ITEMS, 10)
     ]
     assert tables("select count(*), count(distinct user_id) from user_topk") == [(10 * N_USERS, N_USERS)]
     assert tables("select count(*) from item_neighbors") == [(5 * N_ITEMS,)]
@@ -76,8 +76,8 @@ def test_scores_can_be_rebuilt_from_the_tables(world: Path, tables: Tables) -> N
     """) == [(True, True)]
 
 
-def test_users_without_a_history_that_counts_get_popular_items(world: Path, tables: Tables) -> None:
-    nightly(config())
+@pytest.mark.usefixtures("first_night")
+def test_users_without_a_history_that_counts_get_popular_items(tables: Tables) -> None:
     assert tables("select user_id from user_topk where source = 'popular' group by all order by all") == [(0,), (1,)]
     expected = tables("""
         select item_id from popular_items
@@ -87,8 +87,7 @@ def test_users_without_a_history_that_counts_get_popular_items(world: Path, tabl
     assert tables("select max(weight) from user_items where user_id in (0, 1)") == [(0.0,)]
 
 
-def test_a_rejected_night_leaves_the_published_tables_byte_for_byte(world: Path) -> None:
-    first = nightly(config())
+def test_a_rejected_night_leaves_the_published_tables_byte_for_byte(world: Path, first_night: Outcome) -> None:
     before = snapshot(world / "warehouse")
     state = nightly(config(gate={"minimums": {"ndcg@10": 1.1}}), return_state=True)
     assert (state.name, state.is_completed()) == ("Rejected", True)
@@ -96,7 +95,7 @@ def test_a_rejected_night_leaves_the_published_tables_byte_for_byte(world: Path)
     assert snapshot(world / "warehouse") == before
     runs = list_runs(world / "warehouse")
     assert [run["status"] for run in runs] == ["published", "rejected"]
-    assert runs[0]["run_id"] == first.run_id
+    assert runs[0]["run_id"] == first_night.run_id
     assert "at least 1.1" in runs[1]["reasons"][0]
 
 
@@ -125,14 +124,13 @@ def test_the_flow_run_goes_by_the_name_of_the_run(world: Path) -> None:
         assert client.read_flow_run(flow_run_id).name == outcome.run_id
 
 
-def test_the_tables_tell_what_was_validated_and_how_the_events_drift(world: Path, tables: Tables) -> None:
-    first = nightly(config())
+def test_the_tables_tell_what_was_validated_and_how_the_events_drift(first_night: Outcome, tables: Tables) -> None:
     events = community_events().with_columns(pl.col("user") + 1000).head(200)
     events.write_parquet("data/more.parquet")
     second = nightly(config(source={"events": "data/*ratings.parquet"}))
     third = nightly(config(source={"events": ["data/ratings.parquet", "data/more.parquet"]}))
     rows = tables("select run_id, observed, expected, n_nights from drift where metric = 'events' order by run_id")
-    assert rows == [(first.run_id, community_events().height, None, 0),
+    assert rows == [(first_night.run_id, community_events().height, None, 0),
                     (third.run_id, 200.0, float(community_events().height), 1)]  # fmt: skip
     assert second.run_id not in dict(tables("select distinct run_id, 1 from drift")), "it brought no new events"
     found = tables("select rule, passed, severity from validation_results join run_info using (run_id)")
@@ -158,8 +156,8 @@ def test_the_same_night_again_changes_nothing(world: Path, tables: Tables, chang
         assert connection.execute("select count(*) from events").fetchall() == [(community_events().height,)]
 
 
-def test_tonight_is_compared_with_the_published_model_on_the_same_users(world: Path, tables: Tables) -> None:
-    nightly(config())
+@pytest.mark.usefixtures("first_night")
+def test_tonight_is_compared_with_the_published_model_on_the_same_users(tables: Tables) -> None:
     nightly(config())
     rows = dict(tables("""
         select model, value from run_metrics semi join run_info using (run_id) where metric = 'ndcg' and k = 10
@@ -173,24 +171,24 @@ def test_tonight_is_compared_with_the_published_model_on_the_same_users(world: P
     assert check == [(0.0, 0.0, 0.0, True)]
 
 
-def test_a_worse_model_than_the_published_one_is_rejected(world: Path) -> None:
-    nightly(config())
+@pytest.mark.usefixtures("first_night")
+def test_a_worse_model_than_the_published_one_is_rejected() -> None:
     worse = {"embedding_policy": {"factors": 1, "n_epochs": 1, "strategy": "default", "residual_neighbors": 0}}
     outcome = nightly(config(policy_configs=worse, gate={"min_lift_over_popularity": -1.0}))
     assert outcome.status == "rejected"
     assert "it is worse" in outcome.reasons[0]
 
 
-def test_a_champion_that_held_out_other_users_is_not_compared(world: Path, tables: Tables) -> None:
-    nightly(config())
+@pytest.mark.usefixtures("first_night")
+def test_a_champion_that_held_out_other_users_is_not_compared(tables: Tables) -> None:
     assert nightly(config(holdout={"salt": "other"})).status == "published"
     assert tables("select verdict like '%held out other users%' from gate_checks semi join run_info using (run_id) "
                   "where name like 'no loss%'") == [(True,)]  # fmt: skip
     assert tables("select count(*) from run_metrics where model = 'champion'") == [(0,)]
 
 
-def test_new_and_gone_items_do_not_disturb_the_comparison(world: Path, tables: Tables) -> None:
-    nightly(config())
+@pytest.mark.usefixtures("first_night")
+def test_new_and_gone_items_do_not_disturb_the_comparison(tables: Tables) -> None:
     renamed = community_events().with_columns(movie=pl.when(pl.col("movie") >= 57).then(pl.col("movie") + 100)
                                               .otherwise(pl.col("movie")))  # fmt: skip
     renamed.write_parquet("data/ratings.parquet")
@@ -234,8 +232,7 @@ def test_a_warm_night_starts_from_the_published_models(world: Path, caplog: pyte
     assert caplog.text.count("starting from the spectrum") == 2
 
 
-def test_models_that_saw_tonights_test_users_are_no_start(world: Path, caplog: pytest.LogCaptureFixture) -> None:
-    nightly(config())
-    caplog.clear()
+@pytest.mark.usefixtures("first_night")
+def test_models_that_saw_tonights_test_users_are_no_start(caplog: pytest.LogCaptureFixture) -> None:
     nightly(config(holdout={"salt": "other"}))
     assert caplog.text.count("starting from the spectrum") == 2

@@ -23,9 +23,9 @@ from tasks.errors import InputError, WarehouseBusy
 from tasks.history import publish_again, roll_back
 from tasks.lock import me
 from tasks.publish import publish
-from tasks.stages import Tables, Verdict
+from tasks.stages import Outcome, Tables, Verdict
 from tasks.warehouse import current_run_id, end_run, list_runs, open_run, publications, read_manifest
-from tests.conftest import community_events, config, settings, snapshot, write_world
+from tests.conftest import community_events, config, settings, snapshot
 from tests.test_crash import VERSION, WORKERS, readers
 
 ME = f"{getpass.getuser()}@{socket.gethostname()}"
@@ -63,21 +63,9 @@ def publish_a_copy(
     return run.run_id, tuple(seen)
 
 
-@pytest.fixture(scope="module")
-def one_night(tmp_path_factory: pytest.TempPathFactory, prefect_server: None) -> Path:
-    """A warehouse with one published night."""
-    folder = tmp_path_factory.mktemp("one_night")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        write_world(folder)
-        nightly(config())
-    return folder / "warehouse"
-
-
 @pytest.fixture
-def template(world: Path, one_night: Path, without_prefect: None) -> Path:
-    """A copy of it in the small world; its published file."""
-    shutil.copytree(one_night, world / "warehouse", symlinks=True)
+def template(world: Path, first_night: Outcome, without_prefect: None) -> Path:
+    """The published file of a small world after one night."""
     return (world / "warehouse" / "current.duckdb").resolve()
 
 
@@ -255,13 +243,13 @@ def test_tables_whose_parquet_files_are_damaged_are_not_published(damage: str, w
     assert current_run_id(world / "warehouse") == third
 
 
-def test_after_a_rollback_the_run_that_readers_get_is_the_champion(world: Path, prefect_server: None) -> None:
-    first, _ = nightly(config()), nightly(config())
+def test_after_a_rollback_the_run_that_readers_get_is_the_champion(world: Path, first_night: Outcome) -> None:
+    nightly(config())
     roll_back(config())
     third = nightly(config())
     stages = read_manifest(world / "warehouse" / "runs" / third.run_id)["stages"]
-    assert stages["evaluate"]["champion"] == first.run_id
-    assert stages["train"]["started_from"] == first.run_id
+    assert stages["evaluate"]["champion"] == first_night.run_id
+    assert stages["train"]["started_from"] == first_night.run_id
 
 
 def test_a_rollback_during_a_night_is_not_overruled_by_it(world: Path, template: Path) -> None:
@@ -339,13 +327,10 @@ def test_the_current_run_stays_however_old_it_is(world: Path, template: Path) ->
     assert (warehouse / "runs" / template.stem / "model" / "model.safetensors").exists()
 
 
-def test_metrics_and_verdicts_of_all_nights_are_in_the_current_file(
-    world: Path, prefect_server: None, tables
-) -> None:
-    first = nightly(config())
+def test_metrics_and_verdicts_of_all_nights_are_in_the_current_file(first_night: Outcome, tables) -> None:
     rejected = nightly(config(gate={"minimums": {"ndcg@10": 1.1}}))
     last = nightly(config())
-    runs = [(outcome.run_id,) for outcome in (first, rejected, last)]
+    runs = [(outcome.run_id,) for outcome in (first_night, rejected, last)]
     assert tables("select distinct run_id from run_metrics order by 1") == runs
     assert tables("select distinct run_id from gate_checks where not passed") == [(rejected.run_id,)]
     assert tables("select run_id from run_info") == [(last.run_id,)]
@@ -463,17 +448,16 @@ def test_a_file_in_the_place_of_the_link_is_not_overwritten(world: Path, templat
 
 @pytest.mark.parametrize("model", ["evaluation_model", "model"])
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
-def test_a_corrupt_model_file_is_one_clear_error(world: Path, prefect_server: None, model: str, damage: str) -> None:
-    first = nightly(config())
+def test_a_corrupt_model_file_is_one_clear_error(world: Path, first_night: Outcome, model: str, damage: str) -> None:
     before = snapshot(world / "warehouse")
-    path = world / "warehouse" / "runs" / first.run_id / model / "model.safetensors"
+    path = world / "warehouse" / "runs" / first_night.run_id / model / "model.safetensors"
     content = path.read_bytes()
     damaged = {"cut": content[:100], "flipped": content[:-1] + bytes([content[-1] ^ 1])}
     path.write_bytes(damaged[damage]) if damage in damaged else path.unlink()
     more = pl.concat([community_events(), community_events().head(50).with_columns(pl.col("user") + 1000)])
     more.write_parquet("data/ratings.parquet")
     with pytest.raises(
-        InputError, match=rf"{model}/model.safetensors is damaged: run {first.run_id} wrote something else"
+        InputError, match=rf"{model}/model.safetensors is damaged: run {first_night.run_id} wrote something else"
     ):
         nightly(config())
     assert snapshot(world / "warehouse") == before

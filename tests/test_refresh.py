@@ -20,13 +20,27 @@ from tasks.lock import locked
 from tasks.materialize import ContractBroken
 from tasks.published import digest_of_tables
 from tasks.report import find_report
+from tasks.stages import Outcome
 from tasks.warehouse import current_run_id, list_runs
-from tests.conftest import N_ITEMS, N_USERS, by_duckdb_1_5, community_events, config
+from tests.conftest import N_ITEMS, N_USERS, by_duckdb_1_5, community_events, config, copy_world, make_world
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 Tables = Callable[[str], list[tuple]]
 FEW_FACTORS = {"embedding_policy": {"factors": 4, "n_epochs": 2, "strategy": "default"}}
 SETTINGS = {"policy_configs": FEW_FACTORS, "gate": {"min_lift_over_popularity": -1.0}}
+
+
+@pytest.fixture(scope="module")
+def made_night(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    return make_world(tmp_path_factory.mktemp("night"), config(**settings()))
+
+
+@pytest.fixture
+def night(world: Path, made_night: tuple[Path, Outcome]) -> Outcome:
+    """The night of config(**settings()), published in `world`."""
+    folder, outcome = made_night
+    copy_world(folder, world)
+    return outcome
 
 
 def add(events: pl.DataFrame, name: str = "more") -> None:
@@ -61,9 +75,12 @@ def refreshed_in_full(monkeypatch: pytest.MonkeyPatch, **changes: dict) -> str:
 
 
 def test_a_refresh_gives_what_a_full_materialisation_gives(
-    world: Path, tables: Tables, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    world: Path,
+    night: Outcome,
+    tables: Tables,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    night = nightly(config(**settings()))
     before = tables("from user_topk where user_id = 5 order by rank")
     add(new_events())
     refresh(config(**settings()))
@@ -87,6 +104,7 @@ def test_a_refresh_gives_what_a_full_materialisation_gives(
     assert "epoch" not in caplog.text.split("refresh")[-1], "nothing is trained"
 
 
+@pytest.mark.usefixtures("night")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -96,9 +114,8 @@ def test_a_refresh_gives_what_a_full_materialisation_gives(
     ids=["another k", "a filter"],
 )
 def test_other_rules_make_everything_anew(
-    changes: dict, world: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    changes: dict, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nightly(config(**settings()))
     add(new_events())
     refresh(config(**settings(**changes)))
     assert "users have something new" not in caplog.text
@@ -127,10 +144,10 @@ def test_a_new_item_lengthens_lists_that_were_short(
     assert refreshed_in_full(monkeypatch, **changes) == partly
 
 
-def test_a_model_that_lost_items_is_not_what_the_next_night_goes_on_with(world: Path, tables: Tables) -> None:
+@pytest.mark.usefixtures("night")
+def test_a_model_that_lost_items_is_not_what_the_next_night_goes_on_with(tables: Tables) -> None:
     known = "select count(distinct item_id) from user_topk where source = 'personal'"
     whole, short = community_events(), community_events().filter(pl.col("movie") < 40)
-    nightly(config(**settings()))
     assert tables(known) == [(N_ITEMS,)]
     short.write_parquet("data/ratings.parquet")
     refresh(config(**settings()))
@@ -141,8 +158,8 @@ def test_a_model_that_lost_items_is_not_what_the_next_night_goes_on_with(world: 
     assert tables(known) == [(N_ITEMS,)]
 
 
-def test_a_night_after_an_idle_refresh_changes_nothing(world: Path, caplog: pytest.LogCaptureFixture) -> None:
-    nightly(config(**settings()))
+@pytest.mark.usefixtures("night")
+def test_a_night_after_an_idle_refresh_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
     before = published_digest()
     refresh(config(**settings()))
     assert nightly(config(**settings())).status == "published"
@@ -162,22 +179,20 @@ def test_an_item_that_leaves_the_candidates_makes_everything_anew(world: Path, t
     assert tables("select count(*) from user_topk") == [(10 * N_USERS,)]
 
 
-def test_where_another_run_is_under_way_it_is_skipped(world: Path, capsys: pytest.CaptureFixture) -> None:
-    nightly(config(**settings()))
+def test_where_another_run_is_under_way_it_is_skipped(night: Outcome, capsys: pytest.CaptureFixture) -> None:
     Path("my.yaml").write_text(yaml.safe_dump(config(**settings()).model_dump(exclude_defaults=True)))
-    night = current_run_id(Path("warehouse"))
     with locked(Path("warehouse/lock")):
         state = refresh(config(**settings()), return_state=True)
         assert main(["refresh", "--config", "my.yaml"]) == 5
     assert (state.is_completed(), state.name) == (True, "Skipped") and "in use by another run" in state.message
     assert "in use by another run" in capsys.readouterr().err
-    assert current_run_id(Path("warehouse")) == night and len(list_runs(Path("warehouse"))) == 1
+    assert current_run_id(Path("warehouse")) == night.run_id and len(list_runs(Path("warehouse"))) == 1
 
 
+@pytest.mark.usefixtures("night")
 def test_who_is_gone_leaves_nothing_behind(
-    world: Path, tables: Tables, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tables: Tables, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nightly(config(**settings()))
     community_events().filter(pl.col("user") != 5).write_parquet("data/ratings.parquet")
     refresh(config(**settings()))
     assert f"of {N_USERS - 1} users have something new" in caplog.text
@@ -187,8 +202,7 @@ def test_who_is_gone_leaves_nothing_behind(
     assert refreshed_in_full(monkeypatch) == partly
 
 
-def test_broken_rows_of_a_refresh_are_not_published(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    night = nightly(config(**settings()))
+def test_broken_rows_of_a_refresh_are_not_published(night: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
     add(new_events())
     honest = Model.recommend
     with monkeypatch.context() as patch:
@@ -233,8 +247,8 @@ def test_a_refresh_with_spares_shared_users_and_text_ids(
     assert refreshed_in_full(monkeypatch, **changes) == partly
 
 
-def test_a_file_of_an_older_version_makes_everything_anew(world: Path, caplog: pytest.LogCaptureFixture) -> None:
-    nightly(config(**settings()))
+@pytest.mark.usefixtures("night")
+def test_a_file_of_an_older_version_makes_everything_anew(caplog: pytest.LogCaptureFixture) -> None:
     published = Path("warehouse/current.duckdb").resolve()
     published.chmod(0o644)
     with duckdb.connect(str(published)) as connection:
@@ -245,8 +259,7 @@ def test_a_file_of_an_older_version_makes_everything_anew(world: Path, caplog: p
 
 
 @pytest.mark.parametrize("broken", ["user_topk", "user_items", "user_embeddings"])
-def test_rows_that_should_have_gone_are_noticed(broken: str, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    night = nightly(config(**settings()))
+def test_rows_that_should_have_gone_are_noticed(broken: str, night: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = community_events().filter(pl.col("user") != 9)
     gone.write_parquet("data/ratings.parquet")
     add(new_events())
@@ -256,9 +269,7 @@ def test_rows_that_should_have_gone_are_noticed(broken: str, world: Path, monkey
     assert [path.name for path in Path("warehouse/published").iterdir()] == [f"{night.run_id}.duckdb"]
 
 
-def test_a_copy_that_fails_is_removed(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    night = nightly(config(**settings()))
-
+def test_a_copy_that_fails_is_removed(night: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise RuntimeError("in the middle")
 
@@ -268,10 +279,10 @@ def test_a_copy_that_fails_is_removed(world: Path, monkeypatch: pytest.MonkeyPat
     assert [path.name for path in Path("warehouse/published").iterdir()] == [f"{night.run_id}.duckdb"]
 
 
+@pytest.mark.usefixtures("night")
 def test_tables_of_other_software_are_made_anew(
-    world: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nightly(config(**settings()))
     add(new_events())
     monkeypatch.setattr(tasks.reuse, "versions", lambda: {"torch": "another"})
     refresh(config(**settings()))
@@ -305,10 +316,10 @@ def test_large_tables_of_a_refresh_are_parquet_files_too(
     assert refreshed_in_full(monkeypatch, **large) == partly
 
 
+@pytest.mark.usefixtures("night")
 def test_one_refresh_after_another_and_then_a_night(
     world: Path, tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nightly(config(**settings()))
     rng = np.random.default_rng(0)
     for number in range(3):
         users = rng.integers(0, N_USERS, 5)
@@ -327,9 +338,12 @@ def test_one_refresh_after_another_and_then_a_night(
     assert [run["status"] for run in list_runs(world / "warehouse")] == ["published"] * 6
 
 
-def test_without_a_published_model_or_with_another_holdout_it_is_refused(world: Path) -> None:
+def test_without_a_published_model_it_is_refused(world: Path) -> None:
     with pytest.raises(InputError, match="has no published model yet; make one with: elsa nightly"):
         refresh(config(**settings()))
-    nightly(config(**settings()))
+
+
+@pytest.mark.usefixtures("night")
+def test_with_another_holdout_it_is_refused() -> None:
     with pytest.raises(InputError, match=r"holdout has changed since run .* run: elsa nightly"):
         refresh(config(**settings(holdout={"salt": "other"})))

@@ -16,8 +16,9 @@ from tasks.config import Config
 from tasks.errors import InputError
 from tasks.history import publish_again
 from tasks.published import digest_of_tables
+from tasks.stages import Outcome
 from tasks.warehouse import current_run_id, list_runs, open_run, read_manifest
-from tests.conftest import community_events, config, snapshot
+from tests.conftest import community_events, config, copy_world, make_world, snapshot
 from tests.test_crash import WORKERS, night
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -29,18 +30,24 @@ class Died(BaseException):
     """Stands for the end of the process."""
 
 
-@pytest.fixture
-def died(world: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A night that ended in the middle of its tables, all stages before them being done."""
-    import tasks.materialize
+@pytest.fixture(scope="module")
+def made_died(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A world in which a night ended in the middle of its tables, all stages before them being done."""
 
     def die(*_: object) -> None:
         raise Died
 
-    with monkeypatch.context() as patch:
-        patch.setattr(tasks.materialize, "_write_model_tables", die)
-        with pytest.raises(Died):
-            nightly(config())
+    folder = tmp_path_factory.mktemp("died")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Died):
+        patch.setattr("tasks.materialize._write_model_tables", die)
+        make_world(folder, config())
+    return folder
+
+
+@pytest.fixture
+def died(world: Path, made_died: Path) -> str:
+    """The run of a night that died in this world."""
+    copy_world(made_died, world)
     return list_runs(world / "warehouse")[-1]["run_id"]
 
 
@@ -171,11 +178,13 @@ def test_two_nights_at_once(world: Path) -> None:
         assert first.is_alive()
         time.sleep(0.01)
     os.kill(first.pid, signal.SIGSTOP)  # however slow the machine, it is under way when the second one comes
-    assert [run["status"] for run in list_runs(world / "warehouse")] == ["running"]
-    second.start()
-    second.join()
-    os.kill(first.pid, signal.SIGCONT)
-    first.join()
+    try:
+        assert [run["status"] for run in list_runs(world / "warehouse")] == ["running"]
+        second.start()
+        second.join()
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+        first.join()
     assert (first.exitcode, second.exitcode) == (0, 1)
     assert "is in use by another run" in (world / "night.log").read_text()
     assert [run["status"] for run in list_runs(world / "warehouse")] == ["published"]
@@ -201,12 +210,16 @@ def test_a_terminated_night_says_so(world: Path) -> None:
     (world / "my.yaml").write_text(yaml.safe_dump(settings(policy_configs={"embedding_policy": {
         "factors": 8, "n_epochs": 100_000, "batch_size": 8, "strategy": "default"}})))  # fmt: skip
     command = [sys.executable, "-m", "flows.nightly", "--config", "my.yaml"]
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL) as process:
-        while not any("matrix" in run["stages"] for run in list_runs(world / "warehouse")):
-            assert process.poll() is None
-            time.sleep(0.1)
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            while not any("matrix" in run["stages"] for run in list_runs(world / "warehouse")):
+                assert process.poll() is None
+                time.sleep(0.1)
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)  # its temporary server, too
     (run,) = list_runs(world / "warehouse")
     assert run["status"] == "crashed" and run["reasons"]
     assert not Path("warehouse/lock").read_text()
@@ -224,9 +237,9 @@ def on_a_small_disk(world: Path) -> Path:
     return small
 
 
+@pytest.mark.usefixtures("first_night")
 def test_a_full_disk_is_one_clear_error(world: Path) -> None:
     warehouse = world / "warehouse"
-    assert nightly(config()).status == "published"
     small = on_a_small_disk(world)
     try:
         (warehouse / "published").rename(world / "kept")
@@ -246,9 +259,8 @@ def test_a_full_disk_is_one_clear_error(world: Path) -> None:
         subprocess.run(["umount", str(small)], check=True)
 
 
-def test_a_read_only_folder_is_one_clear_error(world: Path) -> None:
+def test_a_read_only_folder_is_one_clear_error(world: Path, first_night: Outcome) -> None:
     warehouse = world / "warehouse"
-    first = nightly(config())
     mounts = (["mount", "--bind", str(warehouse), str(warehouse)],
               ["mount", "-o", "remount,ro,bind", str(warehouse)])  # fmt: skip
     for command in mounts:
@@ -259,8 +271,8 @@ def test_a_read_only_folder_is_one_clear_error(world: Path) -> None:
         with pytest.raises(InputError, match=r"the warehouse cannot be written to: .*Read-only file system"):
             nightly(config())
         with pytest.raises(InputError, match=r"cannot be written to: .*Read-only file system.*readers keep"):
-            publish_again(config(), first.run_id)
-        assert read_manifest(warehouse / "runs" / first.run_id)["status"] == "published"
+            publish_again(config(), first_night.run_id)
+        assert read_manifest(warehouse / "runs" / first_night.run_id)["status"] == "published"
         assert digest_of_tables(config(), warehouse / "current.duckdb")
     finally:
         subprocess.run(["umount", str(warehouse)], check=True)

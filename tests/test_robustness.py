@@ -29,9 +29,8 @@ with duckdb.connect("warehouse/events.duckdb"):
 """
 
 
-@pytest.mark.usefixtures("prefect_server")
-def test_a_stage_waits_for_somebody_who_has_the_events_open(world: Path, caplog: pytest.LogCaptureFixture) -> None:
-    nightly(config())
+@pytest.mark.usefixtures("first_night")
+def test_a_stage_waits_for_somebody_who_has_the_events_open(caplog: pytest.LogCaptureFixture) -> None:
     with subprocess.Popen([sys.executable, "-c", BUSY, "3"], stdout=subprocess.PIPE) as other:
         other.stdout.readline()
         assert nightly(config()).status == "published"
