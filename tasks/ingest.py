@@ -1,9 +1,7 @@
 """Source files into warehouse/events.duckdb: what is new or changed, all or nothing, and nothing lost."""
 
 import hashlib
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +11,7 @@ from prefect import get_run_logger, task
 from tasks.config import Source
 from tasks.errors import InputError, ValidationFailed
 from tasks.ledger import enter, make_ledger, readmit, refuse
+from tasks.observe import working
 from tasks.retries import RETRIES
 from tasks.source_files import (
     SourceFile,
@@ -33,8 +32,6 @@ from tasks.warehouse import Run, connect, first_row, sql
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-SECONDS_BETWEEN_MESSAGES = 5
 
 
 @task(**RETRIES)
@@ -84,23 +81,10 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
     return handle
 
 
-@contextmanager
-def progress(connection: "DuckDBPyConnection", step: str) -> Iterator[None]:
-    """Logs every few seconds how far the statement is that runs meanwhile."""
+def progress(connection: "DuckDBPyConnection", step: str) -> AbstractContextManager:
+    """Shows meanwhile how far the statement is that runs, where DuckDB can tell: not while it aggregates."""
     connection.execute("set enable_progress_bar = true; set enable_progress_bar_print = false")
-    log, is_done = get_run_logger(), threading.Event()
-
-    def watch() -> None:
-        while not is_done.wait(SECONDS_BETWEEN_MESSAGES):
-            log.info(f"{step}: {max(0, connection.query_progress()):.0f} %")
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        is_done.set()
-        watcher.join()
+    return working(step, lambda: connection.query_progress() / 100)
 
 
 def _new_files(connection: "DuckDBPyConnection", files: list[SourceFile]) -> list[SourceFile]:
