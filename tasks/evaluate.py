@@ -1,5 +1,6 @@
 """The evaluation model on the test users, beside popularity and the published run's evaluation model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ from prefect import get_run_logger, task
 
 from tasks.champion import comparable_champion, load_champion
 from tasks.lists import capped_model
+from tasks.progress import working
 from tasks.resume import CHAMPION, METADATA, resumable
 from tasks.segments import find_segments
 from tasks.stages import COMMON_ITEMS, Evaluation, Trained
@@ -56,19 +58,23 @@ def evaluate(run: Run, trained: Trained) -> Evaluation:
     popularity = elsa_core.Popularity.fit(sparse.load_npz(run.folder / "train.npz"))
     tonight = elsa_core.load(run.folder / trained.path, device)
     models = {_own_name(run): tonight, "popularity": popularity}
-    models |= _alternatives(run, tonight) | capped_model(run, tonight)
+    with working("EASE, to compare with") as show:
+        models |= _alternatives(run, tonight, show) | capped_model(run, tonight)
     champion, reason = comparable_champion(run)
     if champion is not None:
         models["champion"] = load_champion(run, champion, "evaluation_model")
     get_run_logger().info("champion: %s", champion or reason)
     rows, per_user, lists = [], {}, {}
-    for name, model in models.items():
-        lists[name], _ = model.recommend(users.fold_in, max(run.config.evaluation.cutoffs))
-        own_rows, own_values = _judge(run, lists[name], users, popularity.share)
-        rows += [{"model": name, **row} for row in own_rows]
-        per_user |= {f"{name}/{metric}": values for metric, values in own_values.items()}
+    with working("evaluation") as show:
+        for n_done, (name, model) in enumerate(models.items()):
+            show(f"evaluation of {name}", n_done / len(models))
+            lists[name], _ = model.recommend(users.fold_in, max(run.config.evaluation.cutoffs))
+            own_rows, own_values = _judge(run, lists[name], users, popularity.share)
+            rows += [{"model": name, **row} for row in own_rows]
+            per_user |= {f"{name}/{metric}": values for metric, values in own_values.items()}
     compared = {name: lists[name] for name in lists if name in (_own_name(run), "champion")}
-    per_user |= _in_segments(run, compared, users, popularity.n_users_of)
+    with working("evaluation of segments"):
+        per_user |= _in_segments(run, compared, users, popularity.n_users_of)
     unknown = {}
     if champion is not None:
         unknown = {name: _share_unknown(models[name], users) for name in compared}
@@ -90,7 +96,7 @@ def _own_name(run: Run) -> str:
     return run.config.policy_configs.policy.policy_type
 
 
-def _alternatives(run: Run, tonight: "LinearModel") -> "dict[str, LinearModel]":
+def _alternatives(run: Run, tonight: "LinearModel", show: Callable[..., None]) -> "dict[str, LinearModel]":
     """What could be run instead of tonight's ELSA: its low-rank part alone, and EASE where it fits."""
     from scipy import sparse
 
@@ -104,7 +110,10 @@ def _alternatives(run: Run, tonight: "LinearModel") -> "dict[str, LinearModel]":
         X, *validation = (sparse.load_npz(run.folder / f"{name}.npz") for name in names)
         k = max(run.config.evaluation.cutoffs)
         try:
-            models["ease"] = elsa_core.fit_ease(X, tuple(policy.ease_ridge), validation, k=k, device=policy.device)
+            models["ease"] = elsa_core.fit_ease(
+                X, tuple(policy.ease_ridge), validation, k=k, device=policy.device,
+                on_progress=lambda step, share: show(f"EASE, {step}", share),
+            )  # fmt: skip
         except elsa_core.EaseError as error:
             get_run_logger().warning("EASE is left out of the comparison: %s", error)
     return models

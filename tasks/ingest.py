@@ -2,9 +2,8 @@
 
 import hashlib
 import shutil
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from tasks.errors import InputError, ValidationFailed
 from tasks.id_types import id_types, id_types_of_events
 from tasks.items import load_items, view_items
 from tasks.ledger import enter, make_ledger, readmit, refuse
+from tasks.progress import working
 from tasks.quoting import fill, literal
 from tasks.retries import RETRIES
 from tasks.source_columns import OWNERS, close_events, mapped, open_events
@@ -26,7 +26,6 @@ from tasks.warehouse import Run, connect, first_row, sql
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-SECONDS_BETWEEN_MESSAGES = 5
 HINTS = {
     "unreadable time": "source.columns.timestamp_format says how times are written",
     "user is no integer": "source.ids.user_type says of what type the ids of a new warehouse are",
@@ -84,23 +83,10 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
     return handle
 
 
-@contextmanager
-def progress(connection: "DuckDBPyConnection", step: str) -> Iterator[None]:
-    """Logs every few seconds how far the statement is that runs meanwhile."""
+def progress(connection: "DuckDBPyConnection", step: str) -> AbstractContextManager:
+    """Shows meanwhile how far the statement is that runs, where DuckDB can tell: not while it aggregates."""
     connection.execute("set enable_progress_bar = true; set enable_progress_bar_print = false")
-    log, is_done = get_run_logger(), threading.Event()
-
-    def watch() -> None:
-        while not is_done.wait(SECONDS_BETWEEN_MESSAGES):
-            log.info(f"{step}: {max(0, connection.query_progress()):.0f} %")
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        is_done.set()
-        watcher.join()
+    return working(step, lambda: connection.query_progress() / 100)
 
 
 def _new_files(connection: "DuckDBPyConnection", files: list[SourceFile]) -> list[SourceFile]:
@@ -113,8 +99,13 @@ def _load_all(connection: "DuckDBPyConnection", run: Run, files: list[SourceFile
     """Reads the files into event_rows, whose ids get the type that fits all, and rejected_events."""
     kept = id_types_of_events(connection)
     connection.execute(f"set timezone = {literal(run.config.source.timezone)}")
-    tables = [table_of_events(connection, run.config.source, file, scratch) for file in files]
-    types = id_types(connection, run.config.source, run.config.quarantine, tables, kept)
+    with working("looking at the files") as show:
+        tables = []
+        for file in files:
+            show(f"looking at {Path(file.name).name}")
+            tables.append(table_of_events(connection, run.config.source, file, scratch))
+        show("types of ids")
+        types = id_types(connection, run.config.source, run.config.quarantine, tables, kept)
     for name, kind in kept.items():
         if kind != types[name]:
             for table in ("event_rows", "events"):

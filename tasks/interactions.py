@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger, task
 
 from tasks.errors import InputError
+from tasks.progress import working
 from tasks.resume import resumable
 from tasks.retries import RETRIES
 from tasks.stages import Interactions
@@ -24,7 +25,7 @@ def build_interactions(run: Run) -> Interactions:
     rules = run.config.interactions
     weights = run.config.event_weights
     path = run.folder / "interactions.parquet"
-    with connect(":memory:", run.config) as connection:
+    with working("interactions"), connect(":memory:", run.config) as connection:
         attach_events(connection, run)
         connection.execute(
             sql("interactions"),

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tasks.config import Recommendations
-from tasks.observe import progress_log
 from tasks.stages import RULES, Trained
 from tasks.warehouse import Run, connect, sql
 
@@ -54,7 +53,9 @@ class Lists:
     on_progress: Callable[[str, float], None] = no_progress
 
 
-def load_lists(run: Run, trained: Trained, at: datetime) -> Lists:
+def load_lists(
+    run: Run, trained: Trained, at: datetime, on_progress: Callable[[str, float], None] = no_progress
+) -> Lists:
     """The model of a run, and what it is asked about, with the items that are available at a moment."""
     import polars as pl
     from scipy import sparse
@@ -70,7 +71,7 @@ def load_lists(run: Run, trained: Trained, at: datetime) -> Lists:
         pl.read_parquet(run.folder / "users.parquet")["user_id"].to_arrow(),
         load_catalogue(run, at),
         run.config.recommendations,
-        on_progress=progress_log(),
+        on_progress=on_progress,
     )
 
 

@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import resources
@@ -14,6 +14,7 @@ from prefect import get_run_logger, task
 
 from tasks import lists
 from tasks.candidates import require_candidates
+from tasks.progress import working
 from tasks.retries import RETRIES
 from tasks.reuse import OF_USERS, Reuse, reuse_earlier, versions
 from tasks.stages import Events, Interactions, Matrix, Rules, Tables, Trained
@@ -37,20 +38,21 @@ def materialize(
 ) -> Tables:
     """Writes every table into a file beside the published ones and checks the contract. Removes it if that fails."""
     at = datetime.now(UTC)
-    source = lists.load_lists(run, trained, at)
-    require_candidates(run, source.items.is_allowed, source.seen, at)
     path = run.warehouse / "published" / f"{run.run_id}.duckdb.unfinished"
     folder = run.warehouse / "published" / run.run_id
     path.parent.mkdir(exist_ok=True)
     try:
-        with connect(":memory:", run.config) as connection:
+        with working("model and histories") as show, connect(":memory:", run.config) as connection:
+            source = lists.load_lists(run, trained, at, show)
+            require_candidates(run, source.items.is_allowed, source.seen, at)
             attach_events(connection, run)
+            show("what stays of the published tables")
             reuse = reuse_earlier(connection, run, trained, source, _n_listed(run), at, path)
             if reuse is None:
                 connection.execute(f"attach '{path}' as output (storage_version 'v1.5.0')")
             else:
                 source = replace(source, users=reuse.users)
-            output = Output(connection, run, reuse)
+            output = Output(connection, run, reuse, show)
             _write_model_tables(output, source, interactions)
             _write_record_tables(output, source, at, events, interactions, matrix, rules, trained)
             connection.begin()  # a hundred small statements: each alone would take a write to disk
@@ -88,6 +90,7 @@ class Output:
     connection: "DuckDBPyConnection"
     run: Run
     reuse: Reuse | None
+    show: Callable[..., None]
 
     def register(self, view: str, batches: "Iterator[pa.RecordBatch]") -> None:
         """Makes the batches readable, once, under a name."""
@@ -106,6 +109,7 @@ class Output:
 
         Beyond max_table_size the rows of a new table go to a Parquet file, and a view leads there.
         """
+        self.show(table)
         create = f"create table output.{table} as\n"
         query = sql(f"tables/{table}").partition(create)[2].rstrip("; \n")
         is_new = self.reuse is None or table not in self.reuse.tables
@@ -230,6 +234,7 @@ def _write_record_tables(
         "drift": {},
         "run_stages": {"manifests": files_of_all_runs(run.warehouse, "ingest", "manifest.json")},
     }.items():
+        output.show(table)
         output.connection.execute(sql(f"tables/{table}"), parameters)
     n_alone = first_row(output.connection, "select n_items_without_neighbors from output.run_info")[0]
     if n_alone == matrix.n_items:
@@ -297,14 +302,15 @@ def _check_contract(run: Run, path: Path, changed: "pa.Table | None" = None) -> 
     Those of sql/checks/users/ look at each user alone: in a refresh, at the `changed` ones (user_id). The rows of
     others are those of a file that has passed.
     """
-    with connect(path, run.config, read_only=True) as connection:
-        checks = _checks("checks")
-        broken = {check: rows for check in checks if (rows := connection.execute(sql(check)).fetchall())}
-        if changed is not None:
-            _narrow(connection, changed)
-        of_users = _checks("checks/users")
-        broken |= {check: rows for check in of_users if (rows := connection.execute(sql(check)).fetchall())}
+    broken, checks, of_users = {}, _checks("checks"), _checks("checks/users")
     n_checks = len(checks) + len(of_users)
+    with connect(path, run.config, read_only=True) as connection, working("contract checks") as show:
+        for n_done, check in enumerate([*checks, *of_users]):
+            show(f"contract checks, {check.split('/')[-1]}", n_done / n_checks)
+            if check == of_users[0] and changed is not None:
+                _narrow(connection, changed)
+            if rows := connection.execute(sql(check)).fetchall():
+                broken[check] = rows
     if broken:
         details = "; ".join(
             f"{check.split('/')[-1]}: {len(rows)} rows, such as {rows[:3]}" for check, rows in broken.items()

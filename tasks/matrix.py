@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger, task
 
 from tasks.errors import InputError
+from tasks.progress import working
 from tasks.resume import resumable
 from tasks.retries import RETRIES
 from tasks.stages import Interactions, Matrix
@@ -25,7 +26,7 @@ def build_matrix(run: Run, interactions: Interactions) -> Matrix:
     from scipy import sparse
 
     rules = run.config.holdout
-    with connect(":memory:", run.config) as connection:
+    with working("holdout"), connect(":memory:", run.config) as connection:
         pairs = connection.sql(
             sql("holdout"),
             params={

@@ -1,4 +1,4 @@
-"""What a run leaves for whoever looks at it later: a structured log, and what each stage took."""
+"""What a run leaves for whoever looks at it later: a structured log, and the memory that its stages took."""
 
 import json
 import logging
@@ -6,13 +6,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-SECONDS_BETWEEN_MESSAGES = 5.0
 SECONDS_BETWEEN_SAMPLES = 0.02
 LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
@@ -75,43 +74,6 @@ def name_flow_run(run_id: str) -> str | None:
         client.update_flow_run(context.flow_run.id, name=run_id)
     context.flow_run.name = run_id  # for the lines that are logged from now on
     return str(context.flow_run.id)
-
-
-def progress_log() -> Callable[[str, float], None]:
-    """What takes the name of a step and the share of it that is done, and logs them every few seconds.
-
-    The logger is taken now: whoever calls it later may be a thread that knows of no task.
-    """
-    from prefect import get_run_logger
-
-    log, last = get_run_logger(), time.monotonic()
-
-    def show(step: str, share: float) -> None:
-        nonlocal last
-        if time.monotonic() - last > SECONDS_BETWEEN_MESSAGES:
-            log.info("%s: %.0f %%", step, 100 * share)
-            last = time.monotonic()
-
-    return show
-
-
-def progress_bar(key: str) -> Callable[[float], None]:
-    """What takes the share that is done, and shows it on the page of Prefect's task run, if there is one."""
-    from prefect.artifacts import create_progress_artifact, update_progress_artifact
-    from prefect.context import TaskRunContext
-
-    if TaskRunContext.get() is None:
-        return lambda share: None
-    artifact = create_progress_artifact(0.0, key=key, description="Share of the epochs; it can stop early")
-    last = time.monotonic()
-
-    def show(share: float) -> None:
-        nonlocal last
-        if share >= 1 or time.monotonic() - last > SECONDS_BETWEEN_MESSAGES:
-            update_progress_artifact(artifact, progress=100 * share)
-            last = time.monotonic()
-
-    return show
 
 
 class PeakMemory:

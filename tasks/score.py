@@ -1,14 +1,14 @@
 """A file of (user, item) pairs, scored by the published model, exactly and batch by batch."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from prefect import get_run_logger, task
+from prefect import task
 
 from tasks.config import Config
 from tasks.errors import InputError
+from tasks.progress import working
 from tasks.stages import Scored
 from tasks.warehouse import current_run_id
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 PAIRS = 2**17  # read, scored and written at a time
 ADDED = ("score", "unknown")
 MOST_EXACT = 2**53  # beyond, a double is more than one whole number
-SECONDS_BETWEEN_MESSAGES = 5
 
 
 @dataclass(frozen=True)
@@ -80,17 +79,16 @@ def score_file(config: Config, pairs: Path, out: Path) -> Scored:
     with _open(pairs, out) as file:
         scorer = Scorer.load(config)
         unfinished = out.with_name(f"{out.name}.unfinished")
-        n_pairs, n_scored, last = 0, 0, time.monotonic()
+        n_pairs, n_scored = 0, 0
         try:
-            with pq.ParquetWriter(unfinished, scorer.add_scores(file.schema_arrow.empty_table()).schema) as writer:
+            schema = scorer.add_scores(file.schema_arrow.empty_table()).schema
+            with pq.ParquetWriter(unfinished, schema) as writer, working("scores of pairs") as show:
                 for batch in file.iter_batches(PAIRS):
                     scored = scorer.add_scores(pa.Table.from_batches([batch]))
                     writer.write_table(scored)
                     n_pairs += scored.num_rows
                     n_scored += scored.num_rows - scored["score"].null_count
-                    if time.monotonic() - last > SECONDS_BETWEEN_MESSAGES:
-                        get_run_logger().info(f"{n_pairs:,} of {file.metadata.num_rows:,} pairs")
-                        last = time.monotonic()
+                    show("scores of pairs", n_pairs / file.metadata.num_rows)
             unfinished.replace(out)
         finally:
             unfinished.unlink(missing_ok=True)

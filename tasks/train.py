@@ -13,7 +13,7 @@ from prefect import get_run_logger, task
 from tasks.champion import find_champion, load_champion
 from tasks.config import Config
 from tasks.errors import InputError
-from tasks.observe import progress_bar, progress_log
+from tasks.progress import progress_bar, working
 from tasks.resume import CHAMPION, resumable
 from tasks.stages import Matrix, Trained
 from tasks.warehouse import Run, digest_of_file, read_manifest
@@ -148,19 +148,21 @@ def _fit_elsa(
     from elsa_core import ResidualError, TrainingError, fit, fit_residual
 
     try:
-        model = fit(
-            X,
-            recipe.low_rank,
-            validation,
-            epochs=recipe.epochs,
-            earlier=earlier,
-            checkpoint=checkpoint,
-            on_epoch=_log_epochs(recipe),
-        )
+        with working(f"training the {recipe.name}") as show:
+            model = fit(
+                X,
+                recipe.low_rank,
+                validation,
+                epochs=recipe.epochs,
+                earlier=earlier,
+                checkpoint=checkpoint,
+                on_epoch=_log_epochs(recipe, show),
+            )
         get_run_logger().info("kept epoch %s", model.best_epoch)
         if recipe.residual is None:
             return model
-        model = fit_residual(X, model, recipe.residual, validation, on_progress=progress_log())
+        with working("sparse part") as show:
+            model = fit_residual(X, model, recipe.residual, validation, on_progress=_of("sparse part", show))
     except (TrainingError, ResidualError) as error:
         raise InputError(f"policy_configs: {error}") from None
     if validation is not None:
@@ -173,15 +175,21 @@ def _fit_ease(config: Config, X: "csr_array", validation: "Validation | None", r
 
     k, device = max(config.evaluation.cutoffs), config.policy_configs.policy.device
     try:
-        return fit_ease(X, ridge, validation, k=k, device=device, on_progress=progress_log())
+        with working("EASE") as show:
+            return fit_ease(X, ridge, validation, k=k, device=device, on_progress=_of("EASE", show))
     except EaseError as error:
         raise InputError(f"policy_configs: {error}") from None
 
 
-def _log_epochs(recipe: Recipe) -> "Callable[[Epoch], None]":
-    """A callback that logs each epoch, and shows the share of them on Prefect's page."""
+def _of(what: str, show: Callable[..., None]) -> Callable[[str, float], None]:
+    """A callback that names what its steps belong to."""
+    return lambda step, share: show(f"{what}, {step}", share)
+
+
+def _log_epochs(recipe: Recipe, show: Callable[..., None]) -> "Callable[[Epoch], None]":
+    """A callback that logs each epoch, and shows the share of them, also on Prefect's page."""
     n_epochs = recipe.low_rank.n_epochs if recipe.epochs is None else recipe.epochs
-    logger, show = get_run_logger(), progress_bar(recipe.name.replace("_", "-"))
+    logger, show_on_page = get_run_logger(), progress_bar(recipe.name.replace("_", "-"))
 
     def log(epoch: "Epoch") -> None:
         parts = [f"epoch {epoch.epoch}"]
@@ -192,7 +200,8 @@ def _log_epochs(recipe: Recipe) -> "Callable[[Epoch], None]":
         if epoch.users_per_second is not None:
             parts.append(f"{epoch.users_per_second:,.0f} users/s")
         logger.info(", ".join(parts))
-        show(epoch.epoch / n_epochs)
+        show(f"training the {recipe.name}", epoch.epoch / n_epochs)
+        show_on_page(epoch.epoch / n_epochs)
 
     return log
 

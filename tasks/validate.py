@@ -10,6 +10,7 @@ from tasks.config import Expectation
 from tasks.errors import InputError, ValidationFailed
 from tasks.expectations import all_expectations, as_great_expectations
 from tasks.ledger import check, has_events, refuse
+from tasks.progress import working
 from tasks.resume import resumable
 from tasks.retries import RETRIES
 from tasks.stages import Validated
@@ -31,7 +32,8 @@ def validate(run: Run) -> Validated:
     import polars as pl
 
     _count_refused(run)
-    results = _run(run, as_great_expectations(run.config))
+    with working("expectations"):
+        results = _run(run, as_great_expectations(run.config))
     rows = [_describe(run, *found) for found in zip(all_expectations(run.config), results, strict=True)]
     pl.DataFrame(rows, infer_schema_length=None).write_parquet(run.folder / "validation.parquet")
     failed = [row for row in rows if not row["passed"]]

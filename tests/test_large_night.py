@@ -109,7 +109,7 @@ def test_a_night_whose_every_loop_goes_round_twice(
     assert tables("select count(*), count(distinct user_id) from user_topk") == [(10 * N_USERS, N_USERS)]
 
 
-LOOK_UPS = {"get_run_logger", "FlowRunContext.get", "TaskRunContext.get", "get_run_context"}
+LOOK_UPS = {"working", "get_run_logger", "FlowRunContext.get", "TaskRunContext.get", "get_run_context"}
 
 
 def test_what_is_handed_over_looks_nothing_up() -> None:
@@ -119,7 +119,7 @@ def test_what_is_handed_over_looks_nothing_up() -> None:
     looking: set[str] = set(LOOK_UPS)
     while more := {node.name for node, _ in functions if _called(node) & looking} - looking:
         looking |= more
-    assert {"materialize", "train", "progress_log"} <= looking
+    assert {"materialize", "train", "progress"} <= looking
     handed_over = [node.name for node, is_inner in functions if is_inner or _is_generator(node)]
     assert {"_blocks", "user_lists", "neighbors", "all_batches"} <= set(handed_over)
     assert sorted(set(handed_over) & looking) == []
