@@ -5,11 +5,13 @@ import logging
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,16 +34,41 @@ N_USERS, N_ITEMS, N_COMMUNITIES = 240, 60, 3
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """One real Prefect API for all flows of the session, on a database of its own."""
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+def prefect_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One real Prefect API for all flows of the session, on a database of its own.
+
+    What no test looks at is turned off, the events and the task runs in its database: most of a night's cost there.
+    """
+    from prefect import __version__, settings
     from prefect.testing.utilities import prefect_test_harness
 
-    with (
-        prefect_test_harness(server_startup_timeout=120),
-        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
-    ):
-        yield
+    services = {
+        settings.PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED: False,
+        settings.PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED: False,
+        settings.PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED: False,
+        settings.PREFECT_SERVER_ANALYTICS_ENABLED: False,
+    }
+    folder = tmp_path_factory.mktemp("prefect")
+    empty = request.config.cache.mkdir("prefect") / f"{__version__}.db"  # its migrations take 10 s
+    if empty.exists():
+        shutil.copyfile(empty, folder / "prefect-test.db")
+    with pytest.MonkeyPatch.context() as patch, settings.temporary_settings(services):
+        patch.setattr("prefect.testing.utilities.mkdtemp", lambda: str(folder))
+        with (
+            prefect_test_harness(server_startup_timeout=120),
+            settings.temporary_settings({settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+        ):
+            if not empty.exists():
+                keep_database(folder / "prefect-test.db", empty)
+            yield
+
+
+def keep_database(made: Path, path: Path) -> None:
+    """Copies a SQLite database that is in use, all or nothing."""
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    with closing(sqlite3.connect(made)) as source, closing(sqlite3.connect(unfinished)) as target:
+        source.backup(target)
+    unfinished.replace(path)
 
 
 @pytest.fixture(autouse=True)
