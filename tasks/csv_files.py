@@ -100,6 +100,17 @@ def lines_of(path: Path, encoding: str, newline: str = "\n") -> Iterator[str]:
         )
 
 
+def beginning_of(path: Path, n_bytes: int) -> str:
+    """The first text of a file in UTF-8, compressed or not. Raises InputError where it cannot be decompressed."""
+    import pyarrow as pa
+
+    try:
+        with pa.input_stream(str(path), compression="detect") as stream:
+            return stream.read(n_bytes).decode(errors="replace")
+    except (OSError, EOFError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+
+
 def _split(record: str, delimiter: str, quote: str) -> list[str]:
     """The values of a record, which may have line breaks in quotes; [] where quotes do not pair up."""
     if len(delimiter) > 1 or not quote:

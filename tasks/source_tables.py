@@ -3,14 +3,13 @@
 import glob
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.config import Source
-from tasks.csv_files import lines_of, open_csv
+from tasks.csv_files import beginning_of, open_csv
 from tasks.errors import InputError
 from tasks.quoting import fill, identifier, literal
 from tasks.source_files import SourceFile, partitions, reader_of
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
 FRACTIONS = ("FLOAT", "DOUBLE")
-N_LINES_TO_TELL_JSON = 100
+N_BYTES_TO_TELL_JSON = 2**16
 
 
 @dataclass(frozen=True)
@@ -128,14 +127,14 @@ def _of_json(connection: "DuckDBPyConnection", path: Path, wanted: Wanted) -> So
     is_lines = _is_json_lines(path)
     objects = sql("source/json_lines" if is_lines else "source/json_objects")
     objects = f"({fill(objects, path=literal(glob.escape(str(path))))})"
-    found = first_row(connection, fill(sql("source/json_structure"), objects=objects))[0]
+    found = json.loads(first_row(connection, fill(sql("source/json_structure"), objects=objects))[0] or "{}")
+    if not isinstance(found, dict) or not found:  # DuckDB's answer to objects without a key is a text
+        raise InputError(f"{path} holds no JSON object with a key: each row must be one, such as {{\"user_id\": 1}}")
+    mixed = frozenset(name for name, kind in found.items() if kind == "JSON")
     columns: dict[str, object] = {}
-    mixed = frozenset(name for name, kind in json.loads(found or "{}").items() if kind == "JSON")
-    for name, kind in sorted(json.loads(found or "{}").items(), key=lambda one: one[0] not in wanted.columns):
+    for name in sorted(found, key=lambda name: name not in wanted.columns):
         if name.lower() not in map(str.lower, columns):
-            columns[name] = _json_type(name, kind, wanted)
-    if not columns:
-        raise InputError(f"{path} holds no JSON object: each event must be one, such as {{\"user_id\": 1, …}}")
+            columns[name] = _json_type(name, found[name], wanted)
     structure = literal(json.dumps(columns, ensure_ascii=False))
     select = fill(sql("source/json_rows"), structure=structure, objects=objects)
     malformed = (sql("source/rejected_lines"), fill(sql("source/no_objects"), objects=objects))
@@ -153,12 +152,19 @@ def _json_type(name: str, found: object, wanted: Wanted) -> object:
 
 
 def _is_json_lines(path: Path) -> bool:
-    """Whether one of the first lines is an object of its own."""
-    for line in islice(lines_of(path, "utf-8"), N_LINES_TO_TELL_JSON):
-        with suppress(ValueError):
-            if isinstance(json.loads(line), dict):
-                return True
-    return False
+    """Whether each line is a value of its own, told by the beginning; a file in one line is one unless an array."""
+    first, *others = beginning_of(path, N_BYTES_TO_TELL_JSON).strip("\ufeff\r\n\t ").splitlines() or [""]
+    if first.startswith("["):
+        return bool(others) and _is_json(first)
+    return not others or any(map(_is_json, (first, *others)))
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return line.strip()[:1] in ("{", "[")
 
 
 def _with_partitions(connection: "DuckDBPyConnection", table: SourceTable, wanted: Wanted) -> SourceTable:

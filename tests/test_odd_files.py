@@ -380,6 +380,13 @@ def test_columns_that_nobody_mapped_do_no_harm_in_json(value: object, world: Pat
     assert take_in(["a.jsonl", "b.json"], IDS).n_events == 2
 
 
+@pytest.mark.parametrize("text", ["", "\n", "[]", "{}", "[1, 2]", "null", "[[]]"])
+def test_json_without_an_object_is_said(text: str, world: Path) -> None:
+    Path("a.json").write_text(text)
+    with pytest.raises(InputError, match=r"a\.json"):
+        take_in("a.json", IDS)
+
+
 def test_columns_that_nobody_mapped_do_no_harm_in_other_formats(world: Path) -> None:
     duckdb.sql("select 1 as user, 2 as movie, interval 1 day as a, 'x'::blob as b, map {1: 2} as c, uuid() as d, "
                "{'source_file': 1} as source_file, 5 as row_number").write_parquet("a.parquet")  # fmt: skip
@@ -529,8 +536,11 @@ def test_json_objects_in_any_layout(world: Path) -> None:
     Path("a.json").write_text(json.dumps(rows, indent=2))
     Path("b.json").write_text("\n".join(json.dumps(row, indent=2) for row in rows))
     Path("c.json").write_text("\n".join(json.dumps(row) for row in rows))
-    for name in "abc":
-        assert take_in(f"{name}.json", TIMED).n_read >= 2
+    Path("d.json").write_text("\n[" + ",\n".join(json.dumps(row) for row in rows) + "]\n\n")
+    Path("e.json").write_text("[1, 2]\n" + "\n".join(json.dumps(row) for row in rows))
+    Path("f.json").write_text(json.dumps({**rows[0], "more": "x" * 2**17}) + "\n" + json.dumps(rows[1]))
+    for name in "abcdef":
+        assert take_in(f"{name}.json", TIMED, quarantine=ANY_SHARE).n_read >= 2
         assert stored("select user_id, item_id from events order by all") == [(1, 2), (3, 4)]
 
 
