@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.errors import InputError
+from tasks.quoting import identifier
 from tasks.warehouse import Run, connect
 
 if TYPE_CHECKING:
@@ -57,13 +57,8 @@ def _by_value(run: Run, targets: "csr_array", column: str) -> list[Segment]:
     import polars as pl
 
     with connect(run.events, run.config, read_only=True) as connection:
-        columns = connection.sql("select * from items limit 0").columns
-        if column not in columns:
-            raise InputError(f"gate.segments.column is {column!r}, but the item metadata has {', '.join(columns)}")
-        quoted = '"' + column.replace('"', '""') + '"'
-        values = pl.DataFrame(
-            connection.sql(f"select item_id, cast({quoted} as varchar) as value from items").to_arrow_table()
-        )
+        query = f"select item_id, cast({identifier(column)} as varchar) as value from items"
+        values = pl.DataFrame(connection.sql(query).to_arrow_table())
     items = pl.read_parquet(run.folder / "items.parquet")
     values = items.join(values, on="item_id", how="left", maintain_order="left")["value"]
     n_targets = np.bincount(targets.indices, minlength=len(items))

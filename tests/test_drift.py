@@ -323,7 +323,7 @@ def test_more_nights_than_the_window_holds_are_refused() -> None:
 def test_an_unknown_category_names_the_columns_there_are(world: Path) -> None:
     deliver(0, usual(0))
     pl.DataFrame({"item": range(80)}).write_parquet("items.parquet")
-    with pytest.raises(InputError, match="drift.category is 'genre', but the item metadata has item_id, title"):
+    with pytest.raises(InputError, match="no column 'genre', which drift.category names; it has item_id, title"):
         night(settings(category="genre"))
 
 

@@ -191,9 +191,8 @@ def test_segments_by_history_popularity_and_column_are_judged(world: Path, table
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_column_that_is_not_there_is_said(world: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"gate.segments.column is 'gerne', but the item metadata has item_id, title, genre"
-    ):
+    said = "no column 'gerne', which gate.segments.column names; it has item_id, title, genre"
+    with pytest.raises(InputError, match=said):
         nightly(config(gate={"segments": {"column": "gerne"}}))
 
 
