@@ -17,6 +17,7 @@ judged as (
             '; ',
             no_user,
             no_item,
+            odd_id('event id', cast(event_id as varchar)),
             if($has_times and timestamp is null, 'no time', null),
             if(timestamp is not null and utc is null, 'unreadable time', null),
             if(epoch(utc - now() at time zone 'UTC') > 3600 * $max_hours_ahead, 'time in the future', null),

@@ -39,11 +39,16 @@ create or replace temp macro finite(given) as if(isfinite(given), given, null);
 create or replace temp macro no_number(owner, given, id) as
     case when given is null then 'no ' || owner when id is null then owner || ' is no integer' end;
 
-create or replace temp macro no_id(owner, given, id) as
+create or replace temp macro odd_id(owner, given) as
     case
-        when given is null then 'no ' || owner
         when given[1] in ('[', '{') and json_valid(given) then owner || ' is a list or an object'
         when contains(given, '+') and regexp_full_match(given, '-?[0-9](\.[0-9]+)?[eE]\+[0-9]{2,}')
             then owner || ' is a rounded number'
-        when id is null then owner || ' is no integer'
+    end;
+
+create or replace temp macro no_id(owner, given, id) as
+    case
+        when given is null then 'no ' || owner
+        when id is null and regexp_full_match(given, '-?[0-9]+\.0+') then owner || ' has decimals'
+        else coalesce(odd_id(owner, given), if(id is null, owner || ' is no integer', null))
     end;

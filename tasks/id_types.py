@@ -72,8 +72,11 @@ def _settled(source: Source, name: str, kinds: list[str], kept: str | None) -> s
         return "VARCHAR"
     if kept is None and wanted == "auto":
         return _common_type(kinds)
-    known = [kept or wanted, *(kind for kind in kinds if kind != "VARCHAR")]
-    return known[0] if _common_type(known) == "VARCHAR" else _common_type(known)
+    known = [kept or wanted]
+    for kind in sorted(kinds):
+        if _common_type([*known, kind]) != "VARCHAR":
+            known.append(kind)
+    return _common_type(known)
 
 
 def _check_conditions(connection: "DuckDBPyConnection", conditions: dict[str, str]) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 HINTS = {
     "unreadable time": "source.columns.timestamp_format says how times are written",
+    "user has decimals": "source.ids.strip_decimal reads 17850.0 as 17850",
+    "item has decimals": "source.ids.strip_decimal reads 17850.0 as 17850",
     "user is no integer": "source.ids.user_type says of what type the ids of a new warehouse are",
     "item is no integer": "source.ids.item_type says of what type the ids of a new warehouse are",
 }
@@ -63,7 +65,7 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
         if is_refused:
             refuse(connection, unchecked_only=True)
         connection.execute("commit")
-    log = get_run_logger()
+    log, hints = get_run_logger(), "".join(f"; {HINTS[reason]}" for reason in tonight if reason in HINTS)
     log.info(f"{handle.n_events:,} events, after {n_new:,} rows of {len(new)} new or changed files; "
              f"metadata for {n_items:,} items")  # fmt: skip
     if handle.n_files > len(files):
@@ -71,10 +73,9 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
     if handle.n_repeated:
         log.info(f"{handle.n_repeated:,} repeated deliveries of an event count once")
     if n_new_rejected:
-        log.warning(f"{n_new_rejected:,} rows were quarantined ({_in_words(tonight)}); see: elsa rejected")
+        log.warning(f"{n_new_rejected:,} rows were quarantined ({_in_words(tonight)}); see: elsa rejected{hints}")
     run.record("ingest", handle)
     if is_refused:
-        hints = "".join(f"; {HINTS[reason]}" for reason in tonight if reason in HINTS)
         raise ValidationFailed(
             f"{n_new_rejected:,} of {n_new:,} rows read cannot be used ({_in_words(tonight)}), more than "
             f"quarantine.max_share={run.config.quarantine.max_share} allows; nothing was trained or published. "
@@ -103,7 +104,7 @@ def _load_all(connection: "DuckDBPyConnection", run: Run, files: list[SourceFile
         tables = []
         for file in files:
             show(f"looking at {Path(file.name).name}")
-            tables.append(table_of_events(connection, run.config.source, file, scratch))
+            tables.append(table_of_events(connection, run.config.source, run.config.quarantine, file, scratch))
         show("types of ids")
         types = id_types(connection, run.config.source, run.config.quarantine, tables, kept)
     for name, kind in kept.items():

@@ -14,7 +14,6 @@ def literal(text: str) -> str:
 def fill(query: str, **parts: str) -> str:
     """The query without its comment lines and with SQL in the place of each $name, which it must have."""
     query = "\n".join(line for line in query.splitlines() if not line.startswith("--"))
-    for name, part in parts.items():
-        query, n_places = re.subn(rf"\${name}\b", lambda _, part=part: part, query)
-        assert n_places, f"the query has no ${name}"
-    return query
+    found = set(re.findall(r"\$(\w+)", query))
+    assert found >= set(parts), f"the query has no {set(parts) - found}"
+    return re.sub(r"\$(\w+)", lambda place: parts.get(place[1], place[0]), query)

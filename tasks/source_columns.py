@@ -38,7 +38,7 @@ def open_events(connection: "DuckDBPyConnection", source: Source, table: SourceT
     """
     with readable(table.name):
         relation = connection.sql(table.select)
-    kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
+        kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
     for ours, theirs in source.columns.mapped().items():
         require_column(list(kinds), table.name, theirs, f"source.columns.{ours}")
         if theirs in table.repeated:
@@ -68,7 +68,9 @@ def require_column(columns: list[str], name: object, column: str | None, key: st
 
 def _reading_of_times(source: Source, kinds: dict[str, str]) -> str:
     """The SQL that makes a timestamp in UTC of `given`, a value of the column of times."""
-    kind = kinds.get(source.columns.timestamp, "VARCHAR")
+    if source.columns.timestamp is None:
+        return "cast(null as timestamp)"
+    kind = kinds[source.columns.timestamp]
     if kind.startswith(MOMENTS):
         return "utc_from_moment(given)"
     if formats := source.columns.timestamp_formats():
@@ -83,7 +85,7 @@ def mapped(opened: Opened, source: Source, types: dict[str, str], quarantine: Qu
     no_user, no_item say why an id cannot be used; conditions, what quarantine.conditions says against the row.
     """
     columns = source.columns.mapped()
-    selected = ["row_number() over () as row_number", "__file as whole_row"]
+    selected = ["row_number() over () as row_number", "__whole_row as whole_row"]
     for ours, owner in OWNERS.items():
         given, kind = tidied(columns[ours], opened.kinds[columns[ours]], source), opened.kinds[columns[ours]]
         selected += _id(given, kind, types[ours], ours, owner)
@@ -91,7 +93,8 @@ def mapped(opened: Opened, source: Source, types: dict[str, str], quarantine: Qu
         selected.append(f"{_other(opened, source, ours)} as {ours}")
     reasons = [f"if({condition}, {literal(reason)}, null)" for reason, condition in quarantine.conditions.items()]
     selected.append(f"nullif(concat_ws('; ', {', '.join(['null', *reasons])}), '') as conditions")
-    return f"select {', '.join(selected)} from source_file as __file"
+    rows = "(select __row as __whole_row, * from source_file as __row) as source_file"  # a condition may name it
+    return f"select {', '.join(selected)} from {rows}"
 
 
 def _id(given: str, kind: str, wanted: str, ours: str, owner: str) -> list[str]:

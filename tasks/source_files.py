@@ -92,7 +92,8 @@ def _named(pattern: str, key: str) -> list[Path]:
 
 def _inside(folder: Path) -> list[Path]:
     """The files of known formats in a folder and below it."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and _suffix(path) in READERS)
+    found = map(Path, sorted(glob.glob(f"{glob.escape(str(folder))}/**/*", recursive=True)))
+    files = (path for path in found if path.is_file() and _suffix(path) in READERS)
     return [path for path in files if not any(_is_marker(Path(part)) for part in path.relative_to(folder).parts)]
 
 

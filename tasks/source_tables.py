@@ -2,13 +2,14 @@
 
 import glob
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.config import Source
+from tasks.config import Quarantine, Source
 from tasks.csv_files import beginning_of, open_csv
 from tasks.errors import InputError
 from tasks.quoting import fill, identifier, literal
@@ -18,8 +19,6 @@ from tasks.warehouse import first_row, openable, sql
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
-FRACTIONS = ("FLOAT", "DOUBLE")
 N_BYTES_TO_TELL_JSON = 2**16
 
 
@@ -64,20 +63,25 @@ def readable(name: object, hint: str = "") -> Iterator[None]:
         raise InputError(f"{name} cannot be read: {' '.join(str(error).split())}{hint}") from None
 
 
-def table_of_events(connection: "DuckDBPyConnection", source: Source, file: SourceFile, scratch: Path) -> SourceTable:
+def table_of_events(
+    connection: "DuckDBPyConnection", source: Source, quarantine: Quarantine, file: SourceFile, scratch: Path
+) -> SourceTable:
     """The events of a file or query; a folder's name key=value stands for a named column that the file lacks.
 
     Copies that are needed go into the folder `scratch`. Raises InputError where the file cannot be read at all.
     """
     if file.format == "query":
-        return SourceTable(file.name, source.query)
-    columns = source.columns
-    wanted = Wanted(tuple(columns.mapped().values()), (columns.user_id, columns.item_id), columns.item_id)
+        return SourceTable(file.name, source.query.strip().rstrip(";"))
+    columns = source.columns.mapped()
+    ids = tuple(columns[name] for name in ("user_id", "item_id", "event_id") if name in columns)
+    wanted = Wanted(tuple(columns.values()), ids, source.columns.item_id)
     with readable(file.name):
         if file.format == "database":
-            return _of_database(connection, source, file)
-        table = _of_file(connection, source, Path(file.name), wanted, scratch)
-        return _with_partitions(connection, table, wanted)
+            table = _of_database(connection, source, file)
+        else:
+            table = _of_file(connection, source, Path(file.name), wanted, scratch)
+        in_conditions = re.findall(r"\w+", " ".join(quarantine.conditions.values()))
+        return _with_partitions(connection, table, {*wanted.columns, *in_conditions})
 
 
 def table_of_items(connection: "DuckDBPyConnection", source: Source, path: Path, scratch: Path) -> SourceTable:
@@ -97,9 +101,11 @@ def _of_file(
     match reader_of(path):
         case "csv":
             file = open_csv(connection, path, source.csv, list(wanted.columns), scratch)
-            malformed = [sql("source/rejected_lines")]
+            above = str(file.above)
+            malformed = [fill(sql("source/rejected_lines"), above=above)]
             if file.bad is not None:
-                malformed.append(fill(sql("source/unpaired_quotes"), bad=literal(glob.escape(str(file.bad)))))
+                bad = literal(glob.escape(str(file.bad)))
+                malformed.append(fill(sql("source/unpaired_quotes"), bad=bad, above=above))
             columns = frozenset(file.columns)
             return SourceTable(str(path), file.select(wanted.nulls), tuple(malformed), columns, file.repeated)
         case "json":
@@ -128,17 +134,20 @@ def _of_json(connection: "DuckDBPyConnection", path: Path, wanted: Wanted) -> So
     objects = sql("source/json_lines" if is_lines else "source/json_objects")
     objects = f"({fill(objects, path=literal(glob.escape(str(path))))})"
     found = json.loads(first_row(connection, fill(sql("source/json_structure"), objects=objects))[0] or "{}")
-    if not isinstance(found, dict) or not found:  # DuckDB's answer to objects without a key is a text
+    if not isinstance(found, dict) or not found:  # no object, or none with a key: DuckDB's answer is a text then
+        found = dict.fromkeys(wanted.columns, "NULL")
+    if not found:
         raise InputError(f"{path} holds no JSON object with a key: each row must be one, such as {{\"user_id\": 1}}")
-    mixed = frozenset(name for name, kind in found.items() if kind == "JSON")
+    mixed = {name for name, kind in found.items() if kind == "JSON" or _is_fraction_of_id(name, kind, wanted)}
     columns: dict[str, object] = {}
     for name in sorted(found, key=lambda name: name not in wanted.columns):
         if name.lower() not in map(str.lower, columns):
             columns[name] = _json_type(name, found[name], wanted)
     structure = literal(json.dumps(columns, ensure_ascii=False))
     select = fill(sql("source/json_rows"), structure=structure, objects=objects)
-    malformed = (sql("source/rejected_lines"), fill(sql("source/no_objects"), objects=objects))
-    return SourceTable(str(path), select, malformed if is_lines else (), mixed)
+    no_objects = fill(sql("source/no_objects"), objects=objects)
+    malformed = (fill(sql("source/rejected_lines"), above="0"), no_objects) if is_lines else (no_objects,)
+    return SourceTable(str(path), select, malformed, frozenset(mixed))
 
 
 def _json_type(name: str, found: object, wanted: Wanted) -> object:
@@ -147,31 +156,34 @@ def _json_type(name: str, found: object, wanted: Wanted) -> object:
         return [_json_type(name, found[0] if found else "NULL", wanted)]
     if isinstance(found, dict | list):
         return "JSON"
-    is_fraction_of_id = found == "DOUBLE" and name in wanted.ids  # 13 and 13.0 are told apart by how they are written
-    return "VARCHAR" if found in ("JSON", "NULL") or is_fraction_of_id else found
+    return "VARCHAR" if found in ("JSON", "NULL") or _is_fraction_of_id(name, found, wanted) else found
+
+
+def _is_fraction_of_id(name: str, found: object, wanted: Wanted) -> bool:
+    """Whether ids are numbers of which some have decimals: 13 and 13.0 are told apart by how they are written."""
+    return found == "DOUBLE" and name in wanted.ids
 
 
 def _is_json_lines(path: Path) -> bool:
     """Whether each line is a value of its own, told by the beginning; a file in one line is one unless an array."""
     first, *others = beginning_of(path, N_BYTES_TO_TELL_JSON).strip("\ufeff\r\n\t ").splitlines() or [""]
     if first.startswith("["):
-        return bool(others) and _is_json(first)
-    return not others or any(map(_is_json, (first, *others)))
+        return bool(others) and _is_json(first, list)
+    return not others or any(_is_json(line, dict) for line in (first, *others))
 
 
-def _is_json(line: str) -> bool:
+def _is_json(line: str, kind: type) -> bool:
     try:
-        json.loads(line)
+        return isinstance(json.loads(line), kind)
     except ValueError:
         return False
-    return line.strip()[:1] in ("{", "[")
 
 
-def _with_partitions(connection: "DuckDBPyConnection", table: SourceTable, wanted: Wanted) -> SourceTable:
+def _with_partitions(connection: "DuckDBPyConnection", table: SourceTable, wanted: set[str]) -> SourceTable:
     """The table with named columns that it has not, but that a folder it lies in does: key=value."""
     there = [name.lower() for name in connection.sql(table.select).columns]
     found = {name: value for name, value in partitions(Path(table.name)).items()
-             if name in wanted.columns and name.lower() not in there}  # fmt: skip
+             if name in wanted and name.lower() not in there}  # fmt: skip
     if not found:
         return table
     added = ", ".join(

@@ -97,7 +97,7 @@ CORPUS: dict[str, tuple[str, Callable[[Path], object], Outcome]] = {
         (2, 0, 0, 2),
     ),
     "JSON cut short": ("a.jsonl", text('{"user":1,"movie":2,"at":"2026-01-01","rating":5}\n{"user":'), (2, 1, 0, 1)),
-    "JSON that is an array": ("a.jsonl", text("[1, 2]\n"), "a.jsonl"),
+    "JSON that is an array": ("a.jsonl", text("[1, 2]\n"), (2, 0, 0, 2)),
     "JSON with a field missing": (
         "a.jsonl",
         text('{"user":1,"movie":2,"at":"2026-01-01","rating":5}\n{"user":1,"movie":2,"at":"2026-01-01"}\n'),

@@ -1,6 +1,7 @@
 """Files as others deliver them, in every format: folders, nested values, numbers, times, quotes, encodings."""
 
 import datetime
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +99,31 @@ def test_a_table_is_named_with_its_schema_and_a_view_is_none(world: Path) -> Non
         take_in("shop.duckdb", IDS, table="views")
     take_in("shop.duckdb", IDS, table="events")
     assert stored("select user_id from events") == [(1,)], "the table, not the view of that name"
+
+
+def test_links_to_folders_and_names_in_capitals_are_followed(world: Path) -> None:
+    write(pl.DataFrame({"user": [1], "movie": [2]}), "elsewhere/a.csv")
+    write(pl.DataFrame({"user": [2], "movie": [2]}), "events/b.csv")
+    Path("events/day").symlink_to("../elsewhere")
+    Path("events/C.CSV.GZ").write_bytes(gzip.compress(b"user,movie\n3,2\n"))
+    assert take_in("events", IDS).n_events == 3
+
+
+def test_conditions_see_folders_names_and_the_table(world: Path) -> None:
+    write(pl.DataFrame({"user": [1, 2], "movie": [2, 3]}), "country=CZ/a.parquet")
+    conditions = {"abroad": "country != 'CZ'", "two": "source_file.user = 2"}
+    take_in("country=CZ/a.parquet", IDS, quarantine={"conditions": conditions, **ANY_SHARE})
+    assert rejected() == [(2, "two")]
+
+
+def test_a_query_may_end_as_sql_does(world: Path) -> None:
+    take_in(None, IDS, query="select 1 as user, [2, 3] as movie;")
+    assert stored("select item_id from events order by all") == [(2,), (3,)]
+
+
+def test_a_key_may_look_like_a_placeholder(world: Path) -> None:
+    Path("a.jsonl").write_text('{"user": 1, "movie": 2, "$objects": 3, "$path": "x", "a\'b": 1}\n')
+    assert take_in("a.jsonl", IDS).n_events == 1
 
 
 # nested values
@@ -205,6 +231,34 @@ def test_ids_that_only_look_like_numbers_stay(given: str, world: Path) -> None:
     Path("a.csv").write_text(f"user,movie\n1,{given}\n2,b\n")
     assert take_in("a.csv", IDS).n_events == 2
     assert (given,) in stored("select item_id from events")
+
+
+def test_an_integer_written_with_decimals_says_so_in_a_warehouse_of_integers(world: Path) -> None:
+    Path("a.csv").write_text("user,movie\n13,1\n14,1\n")
+    Path("b.jsonl").write_text('{"user": 13.0, "movie": 1}\n')
+    take_in("a.csv", IDS)
+    with pytest.raises(ValidationFailed, match=r"user has decimals: 1.*source\.ids\.strip_decimal"):
+        take_in(["a.csv", "b.jsonl"], IDS)
+    assert take_in(["a.csv", "b.jsonl"], IDS, ids={"strip_decimal": True}).n_repeated == 1
+
+
+@pytest.mark.parametrize("end", ["csv", "jsonl"])
+def test_events_whose_ids_were_rounded_are_not_one(end: str, world: Path) -> None:
+    if end == "csv":
+        Path("a.csv").write_text("id,user,movie\n" + "".join(f"4.00638E+12,{user},1\n" for user in range(5)))
+    else:
+        rows = (f'{{"id": {2**70 + 1000 * user}, "user": {user}, "movie": 1}}\n' for user in range(5))
+        Path("a.jsonl").write_text("".join(rows))
+    handle = take_in(f"a.{end}", {**IDS, "event_id": "id"}, quarantine=ANY_SHARE)
+    assert handle.n_repeated == 0 and handle.n_events == (0 if end == "csv" else 5)
+
+
+def test_an_integer_that_fits_no_warehouse_keeps_no_other_out(world: Path) -> None:
+    for name, kind, user in (("a", pl.Int32, 1), ("b", pl.Int64, 2**40), ("c", pl.UInt64, 10**19)):
+        pl.DataFrame({"user": [user], "movie": [1]}, schema_overrides={"user": kind}).write_parquet(f"{name}.parquet")
+    take_in("a.parquet", IDS)
+    take_in(["a.parquet", "b.parquet", "c.parquet"], IDS, quarantine=ANY_SHARE)
+    assert stored("select user_id from events order by all") == [(1,), (2**40,)]
 
 
 # times
@@ -349,6 +403,69 @@ def test_a_line_that_is_no_object_costs_itself_only(bad: str, world: Path) -> No
     assert stored("select row_number, reasons, raw from rejected_events") == [(2, "malformed: no JSON object", bad)]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+@pytest.mark.parametrize("bad", ["", '9,"open\n'])
+def test_values_of_several_lines_that_look_like_rows_stay_whole(encoding: str, bad: str, world: Path) -> None:
+    rows = '1,"first\nsecond, with comma\n""third"", too"\n2,5" pipe\n3,x\n'
+    Path("a.csv").write_bytes(f"user,movie\n{bad}{rows}".encode(encoding))
+    handle = take_in("a.csv", IDS, csv={"encoding": encoding}, quarantine=ANY_SHARE)
+    assert stored("select user_id, item_id from events order by all") == [
+        (1, 'first\nsecond, with comma\n"third", too'), (2, '5" pipe'), (3, "x"),
+    ]  # fmt: skip
+    assert handle.n_rejected == bool(bad)
+
+
+def test_many_values_of_several_lines_are_read_by_one_thread(world: Path) -> None:
+    n = 200_000
+    rows = (f'{user},{user % 9},"line one\n{user},7,fake\n""x""\n\n9,9,9"' for user in range(n))
+    Path("a.csv").write_text("user,movie,note\n" + "\n".join(rows) + "\n")
+    handle = take_in("a.csv", IDS)
+    assert (handle.n_events, handle.n_rejected) == (n, 0)
+    assert stored("select count(distinct user_id), max(item_id) from events") == [(n, 8)]
+
+
+def test_quotes_may_be_escaped_by_a_backslash(world: Path) -> None:
+    Path("a.csv").write_text('user,movie,note\n1,2,"say \\"hi\\""\n3,4,"a, \\\\ b"\n')
+    assert take_in("a.csv", IDS).n_events == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_carriage_returns_may_end_lines(encoding: str, world: Path) -> None:
+    Path("a.csv").write_bytes("user,movie\r1,2\r3,4\r".encode(encoding))
+    assert take_in("a.csv", IDS, csv={"encoding": encoding}).n_events == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "csv"),
+    [
+        ('\n\nuser,movie,"no\nte"', {}),
+        (" user , movie,note", {}),
+        ('"user"||"movie"||"note"', {"delimiter": "||"}),
+        ("user;movie;note", {"delimiter": ";"}),
+    ],
+)
+@pytest.mark.parametrize("bad", [False, True])
+def test_headers_as_people_write_them(header: str, csv: dict, bad: bool, world: Path) -> None:
+    delimiter = csv.get("delimiter", ",")
+    rows = [delimiter.join(("1", "2", "x")), *([f'7{delimiter}8{delimiter}"open'] * bad), delimiter.join("345")]
+    Path("a.csv").write_text("\n".join([header, *rows]) + "\n")
+    take_in("a.csv", IDS, csv=csv, quarantine=ANY_SHARE)
+    assert stored("select user_id, item_id from events order by all") == [(1, 2), (3, 4)]
+    assert [place for place, _ in rejected()] == [header.count("\n") + 3] * bad
+
+
+def test_lines_of_json_may_end_in_several_ways(world: Path) -> None:
+    Path("a.jsonl").write_bytes(b'{"user":1,"movie":2}\r\n{"user":2,"movie":2}\n{"user":3,"movie":2}\r\n')
+    assert take_in("a.jsonl", IDS).n_events == 3
+
+
+def test_elements_of_an_array_that_are_no_objects_are_counted(world: Path) -> None:
+    Path("a.json").write_text('[{"user":1,"movie":2}, null, 5, "x", [1], {"user":3,"movie":4}]')
+    handle = take_in("a.json", IDS, quarantine=ANY_SHARE)
+    assert (handle.n_read, handle.n_events, handle.n_rejected) == (6, 2, 4)
+    assert [place for place, _ in rejected()] == [2, 3, 4, 5]
+
+
 def test_a_line_of_another_encoding_costs_itself_only_in_jsonl_too(world: Path) -> None:
     Path("a.jsonl").write_bytes('{"user": "Köln", "movie": 2}\n{"user": "Wien", "movie": 2}\n'.encode("latin-1"))
     assert take_in("a.jsonl", IDS, quarantine=ANY_SHARE).n_rejected == 1
@@ -383,7 +500,7 @@ def test_columns_that_nobody_mapped_do_no_harm_in_json(value: object, world: Pat
 @pytest.mark.parametrize("text", ["", "\n", "[]", "{}", "[1, 2]", "null", "[[]]"])
 def test_json_without_an_object_is_said(text: str, world: Path) -> None:
     Path("a.json").write_text(text)
-    with pytest.raises(InputError, match=r"a\.json"):
+    with pytest.raises(InputError, match=r"a\.json|no user|no JSON object"):
         take_in("a.json", IDS)
 
 

@@ -14,5 +14,6 @@ from read_csv(
     columns = {'json': 'VARCHAR'},
     max_line_size = 16777216,
     hive_partitioning = false,
+    strict_mode = false,
     store_rejects = true
 )
