@@ -115,13 +115,12 @@ def test_a_run_leaves_what_its_stages_took_and_a_structured_log(world: Path, tab
     assert second.run_id not in Path(f"warehouse/runs/{first.run_id}/log.jsonl").read_text()
 
 
-def test_the_flow_run_goes_by_the_name_of_the_run(world: Path) -> None:
+def test_the_flow_run_goes_by_the_name_of_the_run(world: Path, first_night: Outcome) -> None:
     from prefect.client.orchestration import get_client
 
-    outcome = nightly(config())
-    flow_run_id = read_manifest(world / "warehouse" / "runs" / outcome.run_id)["flow_run_id"]
+    flow_run_id = read_manifest(world / "warehouse" / "runs" / first_night.run_id)["flow_run_id"]
     with get_client(sync_client=True) as client:
-        assert client.read_flow_run(flow_run_id).name == outcome.run_id
+        assert client.read_flow_run(flow_run_id).name == first_night.run_id
 
 
 def test_the_tables_tell_what_was_validated_and_how_the_events_drift(first_night: Outcome, tables: Tables) -> None:
