@@ -63,7 +63,7 @@ bench: nightly  ## benchmarks (two hours; most need the shared data); results be
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@set -e; for run in step demo topk growth 'residual growth' 'residual topk' 'residual kept' ingest drift warm_start \
 		'time_to_quality mtg' 'time_to_quality gowalla' 'time_to_quality generated' 'models mtg' gowalla \
-		equal_settings 'residual table' 'queries queries' 'queries pairs' 'queries materialize' 'refresh 200000'; do \
+		equal_settings 'residual table' 'queries queries' 'queries pairs' 'queries materialize' 'refresh 200000' source_formats max_users; do \
 		set -- $$run; echo "== $$run"; PYTHONPATH=. $(BIN)/python benchmarks/$$1.py $$2; done
 
 clean:  ## remove the environment and the demo data, never a warehouse

@@ -39,10 +39,10 @@ examples:
   elsa ingest --config my.yaml                   only take in new and changed files; then: elsa rejected
   elsa config                                    every configuration key
 
-Each command reads the configuration that --config names, or else the environment variable ELSA_CONFIG.
+Each of them but init and config reads the configuration that --config names, or else ELSA_CONFIG (environment).
 Anything that speaks DuckDB can read the tables: warehouse/current.duckdb always holds the last published run.
 
-exit codes of `elsa nightly`:
+exit codes (of `elsa nightly` and, where they apply, of the others):
   0 published    1 a defect    2 configuration or data cannot be used    3 rejected by the gate
   4 an expectation about the events does not hold    5 another program is using the warehouse
   141 whoever read the output has closed the pipe
@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "refresh", _refresh, "new events in, tables made anew with the published model; no training")
     _command(commands, "ingest", _ingest, "take in new and changed source files, and nothing else")
     _command(commands, "validate", _validate, "check the expectations about the events, and nothing else")
-    rejected = _command(commands, "rejected", _rejected, "show rows that were set aside, and why")
+    rejected = _command(commands, "rejected", _rejected, "show rows that were quarantined, and why")
     recommend = _command(commands, "recommend", _recommend, "show a user's published list")
     recommend.add_argument("user", help="the user's id, as in the events")
     similar = _command(commands, "similar", _similar, "show an item's published neighbours")
@@ -146,7 +146,8 @@ class _Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        is_dash = any(word.startswith("-") for word in self.given)
+        options = tuple(self._option_string_actions)
+        is_dash = any(word.startswith("-") and not word.startswith(options) for word in self.given)
         hint = f"; {ID_WITH_DASH}" if is_dash and message.endswith((": user", ": item", ": user, item")) else ""
         super().error(message + hint)
 
@@ -242,7 +243,7 @@ def _ingest(config: Config, options: argparse.Namespace) -> int:
     events = run_flow(ingest_alone, config)
     print(
         f"\nof {events.n_read:,} rows, tonight's and earlier ones: {events.n_events:,} events, "
-        f"{events.n_repeated:,} repeated, {events.n_rejected:,} set aside"
+        f"{events.n_repeated:,} repeated, {events.n_rejected:,} quarantined"
     )
     return 0
 

@@ -129,7 +129,7 @@ comment on table drift is 'The new events of every night beside those of the nig
 comment on column drift.run_id is 'The run';
 comment on column drift.metric is 'What is watched: events, active_users, gini, …';
 comment on column drift.observed is 'Its value that night';
-comment on column drift.expected is 'Median of the accepted nights before; null with too few nights to judge by';
+comment on column drift.expected is 'Median of the accepted nights before; null with too few nights to judge by (older versions wrote it from the second night on)';
 comment on column drift.low is 'Lower end of the band; null with too few nights to judge by';
 comment on column drift.high is 'Upper end of the band; null with too few nights to judge by';
 comment on column drift.n_nights is 'Accepted nights in the window';

@@ -394,7 +394,7 @@ class Config(Section):
     seed: int = key(0, "Seed of everything random; two CPU runs with one seed are equal.", unit="any number", ge=0)
     training_timeout_seconds: float | None = key(None, "A training or refit that takes longer is stopped, and the night fails.", unit="seconds", gt=0)
     source: Source = key(None, "Where events and items come from.", factory=Source)
-    quarantine: Quarantine = key(None, "Which rows cannot be used, and are set aside.", factory=Quarantine)
+    quarantine: Quarantine = key(None, "Which rows cannot be used, and are quarantined.", factory=Quarantine)
     validation: Validation = key(None, "What the events must satisfy.", factory=Validation)
     drift: Drift = key(None, "How tonight's new events may differ from those of earlier nights.", factory=Drift)
     interactions: Interactions = key(None, "Which events count.", factory=Interactions)
@@ -550,7 +550,7 @@ def _pair_as_written(
         return key, _as_written(value, list[kind] if isinstance(value, yaml.SequenceNode) else kind)
     if section is None:
         return _as_written(key, parts[0]), _as_written(value, parts[1])
-    field = section.model_fields.get(key.value)
+    field = section.model_fields.get(key.value) if isinstance(key, yaml.ScalarNode) else None
     return key, _as_written(value, field.annotation) if field else value
 
 

@@ -80,7 +80,7 @@ def watch_drift(run: Run) -> Drift:
             "warning, and later nights will know it"
         )
     handle = Drift("drift.parquet", n_new, n_backfill, n_nights, tuple(map(str, odd)))
-    if handle.n_nights < rules.min_nights:
+    if watched and handle.n_nights < rules.min_nights:
         get_run_logger().info(f"drift is judged from {rules.min_nights} nights on; there are {handle.n_nights}")
     run.record("drift", handle)
     return handle
@@ -106,7 +106,7 @@ def _report(run: Run, watched: list[Watched]) -> None:
     for one in watched:
         (log.info if one.passed else log.warning)("drift: %s", one)
     if not watched:
-        log.info("no new events tonight: drift is not judged")
+        log.info("no new events but a backfill, if any: drift is not judged")
 
 
 def _watch(connection: "DuckDBPyConnection", run: Run) -> list[Watched]:

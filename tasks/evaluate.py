@@ -58,7 +58,7 @@ def evaluate(run: Run, trained: Trained) -> Evaluation:
     popularity = elsa_core.Popularity.fit(sparse.load_npz(run.folder / "train.npz"))
     tonight = elsa_core.load(run.folder / trained.path, device)
     models = {_own_name(run): tonight, "popularity": popularity}
-    with working("EASE, to compare with") as show:
+    with working("models to compare with") as show:
         models |= _alternatives(run, tonight, show) | capped_model(run, tonight)
     champion, reason = comparable_champion(run)
     if champion is not None:
@@ -67,7 +67,7 @@ def evaluate(run: Run, trained: Trained) -> Evaluation:
     rows, per_user, lists = [], {}, {}
     with working("evaluation") as show:
         for n_done, (name, model) in enumerate(models.items()):
-            show(f"evaluation of {name}", n_done / len(models))
+            show("evaluation", n_done / len(models))
             lists[name], _ = model.recommend(users.fold_in, max(run.config.evaluation.cutoffs))
             own_rows, own_values = _judge(run, lists[name], users, popularity.share)
             rows += [{"model": name, **row} for row in own_rows]
@@ -112,7 +112,7 @@ def _alternatives(run: Run, tonight: "LinearModel", show: Callable[..., None]) -
         try:
             models["ease"] = elsa_core.fit_ease(
                 X, tuple(policy.ease_ridge), validation, k=k, device=policy.device,
-                on_progress=lambda step, share: show(f"EASE, {step}", share),
+                on_progress=lambda step, share: show(f"{step}, to compare with", share),
             )  # fmt: skip
         except elsa_core.EaseError as error:
             get_run_logger().warning("EASE is left out of the comparison: %s", error)

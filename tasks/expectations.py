@@ -3,6 +3,7 @@
 import difflib
 import re
 from importlib import resources
+from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 from tasks.config import Config, Expectation
@@ -174,9 +175,12 @@ def _check_query(query: Any, where: str) -> None:
     if not isinstance(query, str):
         raise InputError(f"{where}: unexpected_rows_query is {query!r}, but must be a SQL query over {{batch}}")
     try:
+        fields = {field for _, field, _, _ in Formatter().parse(query)} - {None}
+        if fields - {"batch"}:
+            raise ValueError(f"it has {{{min(fields - {'batch'})}}}")
         statements = duckdb.extract_statements(query.format(batch="events"))
-    except (KeyError, IndexError, ValueError) as error:
-        raise InputError(f"{where}: {error!r}: {{batch}} is the events; write braces twice, {{{{ and }}}}") from None
+    except ValueError as error:
+        raise InputError(f"{where}: {error}; {{batch}} is the events, and other braces are written twice") from None
     except duckdb.Error as error:
         raise InputError(f"{where}: {str(error).splitlines()[0]}") from None
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:

@@ -14,7 +14,7 @@ N_NIGHTS = 30
 N_LISTED, N_HISTORY = 5, 8
 COUNTS = [  # what is counted each night: its name, the stage that counted it, the field of its handle
     ("events", "ingest", "n_events"),
-    ("rows set aside", "ingest", "n_rejected"),
+    ("rows quarantined", "ingest", "n_rejected"),
     ("users", "matrix", "n_users"),
     ("items", "matrix", "n_items"),
     ("interactions that count", "matrix", "n_interactions"),

@@ -48,7 +48,7 @@ def build_interactions(run: Run) -> Interactions:
         if not n_counting:
             raise InputError(
                 f"no interactions are left: {n_before:,} of {n_pairs:,} pairs of a user and an item count under "
-                f"{_weighing(run)}; all of those fall to {_support(run)}; lower these limits"
+                f"{_weighing(run)}; all of those fall to {_support(run)}; lower these limits, or raise a max_ one"
             )
         connection.execute(f"copy (from interactions order by user_id, item_id) to '{path}' (format parquet)")
     if n_counting < FEW * n_pairs:

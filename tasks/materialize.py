@@ -306,7 +306,7 @@ def _check_contract(run: Run, path: Path, changed: "pa.Table | None" = None) -> 
     n_checks = len(checks) + len(of_users)
     with connect(path, run.config, read_only=True) as connection, working("contract checks") as show:
         for n_done, check in enumerate([*checks, *of_users]):
-            show(f"contract checks, {check.split('/')[-1]}", n_done / n_checks)
+            show("contract checks", n_done / n_checks)
             if check == of_users[0] and changed is not None:
                 _narrow(connection, changed)
             if rows := connection.execute(sql(check)).fetchall():

@@ -47,7 +47,8 @@ def build_matrix(run: Run, interactions: Interactions) -> Matrix:
         .with_row_index("user_idx")
     )
     pairs = (
-        pairs.join(users.select("user_id", "user_idx"), on="user_id")
+        pairs.drop("position", "split")
+        .join(users.select("user_id", "user_idx"), on="user_id")
         .join(items.select("item_id", "item_idx"), on="item_id")
         .sort("user_idx", "item_idx")
     )

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from tasks.observe import LOGGERS
@@ -57,8 +57,10 @@ class _AtWork:
     def look(self) -> tuple[str, float | None, float]:
         """The step, the share of it that is done where one can tell, and its seconds."""
         step, share, since = self._now
-        found = share()
-        return step, found if found >= LEAST_SHARE else None, time.monotonic() - since
+        found = None
+        with suppress(Exception):  # of a connection that is closed meanwhile, say: the step goes on
+            found = share()
+        return step, found if found is not None and found >= LEAST_SHARE else None, time.monotonic() - since
 
 
 class _Lines:
@@ -93,7 +95,8 @@ class _Bar:
         done = {"total": None, "done": ""}  # a bar that pulses
         if share is not None:
             done = {"total": 1, "completed": share, "done": f"{share:4.0%}"}
-        if not self.progress.tasks or self.progress.tasks[0].description != step:
+        shown = self.progress.tasks[0] if self.progress.tasks else None
+        if shown is None or shown.description != step or (shown.total is not None and share is None):
             for bar in self.progress.task_ids:
                 self.progress.remove_task(bar)
             self.progress.add_task(step, **done)

@@ -60,7 +60,7 @@ def explain(config: Config, user_id: str, item_id: str, k: int) -> str:
 
 
 def rejected(config: Config, n: int) -> str:
-    """How many rows of which file were set aside for which reason, and the first n of them, as text."""
+    """How many rows of which file were quarantined for which reason, and the first n of them, as text."""
     path = Path(config.warehouse).absolute() / "events.duckdb"
     nothing = InputError(f"{config.warehouse} holds no events yet; take some in with: elsa ingest --config FILE")
     if not path.exists():
@@ -70,7 +70,7 @@ def rejected(config: Config, n: int) -> str:
             raise nothing
         counts = connection.sql(sql("queries/rejected_by_file"))
         if not counts.fetchall():
-            return "no row was set aside"
+            return "no row was quarantined"
         rows = connection.sql(sql("queries/rejected"), params={"n": n})
         return f"{_as_text(connection.sql(sql('queries/rejected_by_file')))}\n{_as_text(rows)}"
 

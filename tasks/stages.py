@@ -13,7 +13,7 @@ RULES = "rules.parquet"  # in a run's folder
 class Events:
     """warehouse/events.duckdb after ingestion; of all rows ever read, n_read = n_events + n_repeated + n_rejected.
 
-    reasons      how many rows were set aside for each reason; a row can have several
+    reasons      how many rows were quarantined for each reason; a row can have several
     n_new_files  files that this run has read
     """
 

@@ -215,7 +215,7 @@ def snapshot(folder: Path) -> dict[str, bytes | str]:
 
 @dataclass(frozen=True)
 class Nights:
-    """Published; published with more events, so that drift has a band; rejected. A user's id and a title are odd."""
+    """Published; published with more events; rejected. A user's id and a title are odd."""
 
     config: Config
     rejecting: Config

@@ -79,7 +79,7 @@ def test_the_stages_of_the_data_alone(world: Path, capfd: pytest.CaptureFixture)
     pl.concat([events, events.head(2), bad]).write_parquet("data/ratings.parquet")
     assert main(["ingest", "--config", my_config]) == 0
     assert f"{events.height + 5:,} rows" in (shown := capfd.readouterr().out)
-    assert f"{events.height:,} events, 2 repeated, 3 set aside" in shown
+    assert f"{events.height:,} events, 2 repeated, 3 quarantined" in shown
     assert main(["validate", "--config", my_config]) == 0
     assert "expectations hold" in capfd.readouterr().out
     assert main(["rejected", "--config", my_config, "-k", "2"]) == 0

@@ -59,7 +59,7 @@ SABOTAGE = {
         alter table unsorted rename to user_items
     """,
     "scores_descend": "update user_topk set score = 'nan' where user_id = 5 and rank = 2",
-    "tables_are_not_empty": "delete from item_embeddings",
+    "tables_are_not_empty": "delete from item_neighbors",
 }
 
 

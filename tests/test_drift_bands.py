@@ -126,9 +126,14 @@ def test_a_backfill_is_accepted_and_not_judged(three_nights: None) -> None:
     assert stored("select count(*), bool_and(is_accepted) from events") == [(38_400, True)]
 
 
-def test_a_backfill_alone_is_no_night_of_the_history(three_nights: None) -> None:
+def test_a_backfill_alone_is_no_night_of_the_history(three_nights: None, logged: list[str]) -> None:
     deliver("archive", day(-100, 5000))
     drift = night(settings())
+    assert [line for line in logged if "judged" in line] == [
+        "no new events but a backfill, if any: drift is not judged",
+        "5,000 new events are more than drift.backfill_days=7 days older than the newest accepted one: a backfill, "
+        "which is not judged",
+    ]
     assert (drift.n_new_events, drift.n_backfill) == (0, 5000)
     assert stored("select count(distinct run_id) from drift_history") == [(3,)]
 

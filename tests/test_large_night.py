@@ -128,7 +128,9 @@ def test_what_is_handed_over_looks_nothing_up() -> None:
 def _functions(tree: ast.AST, is_inner: bool = False) -> Iterator[tuple[ast.FunctionDef, bool]]:
     """Every function and whether it stands in another one; not what a decorator makes, nor context managers."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, ast.Lambda):
+            yield ast.FunctionDef(name=f"lambda: {ast.unparse(node.body)}", body=[ast.Expr(node.body)]), True
+        elif isinstance(node, ast.FunctionDef):
             decorators = {ast.unparse(decorator).split("(")[0] for decorator in node.decorator_list}
             if not decorators & {"contextmanager", "functools.wraps"}:
                 yield node, is_inner

@@ -12,7 +12,7 @@ import yaml
 
 from flows.cli import main
 from flows.nightly import nightly
-from tasks import report
+from tasks import pictures, report
 from tasks.errors import InputError
 from tasks.explore import look_up_item, look_up_user
 from tasks.facts import _lead, collect_facts
@@ -277,3 +277,14 @@ def test_ease_has_a_report_too(world: Path) -> None:
     assert "ease tonight" in page.text and "What the validation users chose from" in page.text
     assert "Training loss" not in page.text and "Five users" in page.text
     assert "Readers had no tables before" in page.text
+
+
+def test_the_picture_of_drift_shows_what_is_outside() -> None:
+    rows = [
+        {"metric": "events", "value": 10.0, "low": 0.0, "high": 20.0},
+        {"metric": "gini", "value": 0.9, "low": 0.0, "high": 0.5},
+        {"metric": "psi", "value": 0.0, "low": 0.0, "high": 0.0},
+    ]
+    picture = pictures.drift(rows)
+    assert picture.caption == "Outside their bands: gini."
+    assert "<svg" in picture.svg and all(name in picture.svg for name in ("events", "gini", "psi"))

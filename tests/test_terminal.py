@@ -149,7 +149,7 @@ def test_ids_that_begin_with_a_dash(world: Path, capfd: pytest.CaptureFixture) -
             main([*command, "-x5", "--config", "my.yaml"])
         assert "stands behind -- and all options" in capfd.readouterr().err
         with pytest.raises(SystemExit, match="2"):
-            main(command)
+            main([*command, "--config", "my.yaml", "-k5"])
         assert "behind" not in capfd.readouterr().err
         assert main([*command, "--config", "my.yaml", "--", "-x5"]) == 0
     assert main(["similar", "-7", "--config", "my.yaml"]) == 0, "a number is no option"

@@ -66,6 +66,9 @@ def test_the_word_null_is_text_among_texts_and_nothing_for_a_key(tmp_path: Path)
         ("seed: !!python/name:os.system 5", "cannot be read as YAML"),
         ("holdout: {salt: !mine 5}", "cannot be read as YAML"),
         ("holdout: &a {<<: *a}", "cannot be read as YAML"),
+        ("source: {{ path }}", "cannot be read as YAML: (.|\\n)*unhashable key"),
+        ("{{ path }}", "cannot be read as YAML: (.|\\n)*unhashable key"),
+        ("? [a, b]\n: c", "cannot be read as YAML: (.|\\n)*unhashable key"),
     ],
 )
 def test_what_is_no_text_is_checked_as_before(text: str, message: str, tmp_path: Path) -> None:

@@ -1,5 +1,15 @@
--- an empty output table is never published, but that EASE has no embeddings, and the rules may leave no neighbours
+-- an empty output table is never published, but that EASE has no embeddings, and that neighbours must have many users
+-- or the same category, or be more than one item
 select 'user_topk' as empty_table where not exists (from user_topk)
+union all
+select 'item_neighbors'
+where not exists (from item_neighbors)
+    and (select count(*) from catalogue where is_scored and is_allowed and not is_hidden) > 1
+    and exists (
+        from run_info
+        where json_extract_string(config, '$.recommendations.neighbors_min_users') = '0'
+            and json_extract_string(config, '$.recommendations.same_category') = 'false'
+    )
 union all
 select 'popular_items' where not exists (from popular_items)
 union all

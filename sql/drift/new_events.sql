@@ -6,7 +6,8 @@ with newest as (
 )
 
 select
-    e.*,
+    e.user_id,
+    e.item_id,
     coalesce(epoch(n.newest_at - e.timestamp) / 86400 > $backfill_days, false) as is_backfill
 from events as e
 cross join newest as n
