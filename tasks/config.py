@@ -6,14 +6,14 @@ from datetime import datetime
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Self, Union, get_args, get_origin
+from typing import Any, Literal, Self
 from zoneinfo import available_timezones
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.errors import InputError
+from tasks.yaml_text import load_yaml, section_of
 
 _time_zones = cache(available_timezones)  # it looks at a thousand files
 
@@ -478,7 +478,7 @@ def find_config(given: Path | None = None) -> Path:
 def read_config(path: Path) -> Config:
     """The configuration in a YAML file. Raises InputError that lists each wrong key, its value and what is allowed."""
     try:
-        content = _content(path.read_text())
+        content = load_yaml(path.read_text(), Config)
     except FileNotFoundError:
         raise InputError(f"no such configuration file: {path}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
@@ -490,68 +490,6 @@ def read_config(path: Path) -> Config:
     except ValidationError as error:
         lines = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
         raise InputError(f"{path} has {error.error_count()} mistake(s):\n{lines}") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, reads 1e-3 as a number, as YAML 1.2 does, and leaves dates as they stand."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        names = [name.value for name, _ in node.value]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-TAG = "tag:yaml.org,2002:"
-IMPLICIT = {f"{TAG}{name}" for name in ("bool", "int", "float", "null", "timestamp")}
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag != f"{TAG}timestamp"]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    f"{TAG}float", yaml.resolver.re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
-def _content(text: str) -> Any:
-    """What the YAML says. Where a key holds text, that is the text as it is written: 5 is "5", yes is "yes"."""
-    loader = _Loader(text)
-    try:
-        node = loader.get_single_node()
-        return node and loader.construct_document(_as_written(node, Config))
-    finally:
-        loader.dispose()
-
-
-def _as_written(node: yaml.Node, kind: Any) -> yaml.Node:
-    """The node with every scalar in it marked as text where `kind`, the type of a key, says so."""
-    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    of_form = {get_origin(one) or one: get_args(one) for one in kinds}
-    if isinstance(node, yaml.ScalarNode):
-        is_null = node.tag == f"{TAG}null" and (type(None) in kinds or not node.value)
-        is_text = (str in of_form or Literal in of_form) and node.tag in IMPLICIT and not is_null
-        return yaml.ScalarNode(f"{TAG}str", node.value, node.start_mark) if is_text else node
-    if isinstance(node, yaml.SequenceNode) and list in of_form:
-        values = [_as_written(one, *of_form[list]) for one in node.value]
-        return yaml.SequenceNode(node.tag, values, node.start_mark)
-    section = _section_of(kind)
-    if isinstance(node, yaml.MappingNode) and (section or dict in of_form):
-        pairs = [_pair_as_written(*pair, kind, section, of_form.get(dict)) for pair in node.value]
-        return yaml.MappingNode(node.tag, pairs, node.start_mark)
-    return node
-
-
-def _pair_as_written(
-    key: yaml.Node, value: yaml.Node, kind: Any, section: type[BaseModel] | None, parts: tuple | None
-) -> tuple[yaml.Node, yaml.Node]:
-    """A key and its value in a section, or in a mapping of `parts`, the types of its keys and values."""
-    if key.tag == f"{TAG}merge":  # "<<": another mapping of the same kind, or several
-        return key, _as_written(value, list[kind] if isinstance(value, yaml.SequenceNode) else kind)
-    if section is None:
-        return _as_written(key, parts[0]), _as_written(value, parts[1])
-    field = section.model_fields.get(key.value) if isinstance(key, yaml.ScalarNode) else None
-    return key, _as_written(value, field.annotation) if field else value
 
 
 def _explain(problem: dict) -> str:
@@ -571,22 +509,15 @@ def _keys_beside(location: tuple) -> list[str]:
     """The keys of the section in which the last part of the location stands."""
     section: type[BaseModel] = Config
     for part in location[:-1]:
-        section = _section_of(section.model_fields[part].annotation)
+        section = section_of(section.model_fields[part].annotation)
     return list(section.model_fields)
-
-
-def _section_of(annotation: Any) -> type[BaseModel] | None:
-    """The section that a key holds, optional or not; None for a plain value."""
-    parts = () if get_origin(annotation) is list else get_args(annotation)
-    found = [kind for kind in (annotation, *parts) if isinstance(kind, type)]
-    return next((kind for kind in found if issubclass(kind, Section)), None)
 
 
 def reference(section: type[BaseModel] = Config, prefix: str = "") -> list[tuple[str, str, str, str, str]]:
     """Every key as (path, default, unit, range, description), in the order of the file."""
     rows = []
     for name, field in section.model_fields.items():
-        below = _section_of(field.annotation)
+        below = section_of(field.annotation)
         if below is None:
             unit = field.json_schema_extra["unit"]
             rows.append((prefix + name, _default(field), unit, _range(section, name), field.description))
