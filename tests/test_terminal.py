@@ -96,7 +96,8 @@ def test_make_honours_the_environment(arguments: list, environment: dict, expect
         return subprocess.run(command, input=text, cwd=ROOT, capture_output=True, text=True, check=False,
                               env=without | environment)  # fmt: skip
 
-    without = {name: value for name, value in os.environ.items() if name not in ("ELSA_CONFIG", "CONFIG")}
+    of_make = ("ELSA_CONFIG", "CONFIG", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")  # this may be make test
+    without = {name: value for name, value in os.environ.items() if name not in of_make}
     assert make("shown", "@echo $(CONFIG)").stdout.split()[-1] == expected
     deployed = make("deploy", "@echo $(ELSA_CONFIG)")
     if arguments or environment:

@@ -102,11 +102,11 @@ def test_arguments_of_expectations_keep_their_types_but_dates_are_text(tmp_path:
 
 
 def leaves(section: type[Section]) -> list[tuple[list[str], Any]]:
-    from tasks.config import _section_of
+    from tasks.yaml_text import section_of
 
     found = []
     for name, field in section.model_fields.items():
-        below = _section_of(field.annotation)
+        below = section_of(field.annotation)
         found += [([name, *path], kind) for path, kind in leaves(below)] if below else [([name], field.annotation)]
     return found
 
