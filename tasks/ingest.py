@@ -60,12 +60,12 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
         n_items = load_items(connection, run.config.source, id_types_of_events(connection)["item_id"])
         handle = _count(connection, len(new) + n_again)
         n_new, n_new_rejected = first_row(connection, sql("rejected_of_run"), {"run_id": run.run_id})
-        tonight = dict(connection.execute(sql("rejected_reasons"), {"run_id": run.run_id}).fetchall())
+        reasons = dict(connection.execute(sql("rejected_reasons"), {"run_id": run.run_id}).fetchall())
         is_refused = n_new_rejected > run.config.quarantine.max_share * n_new
         if is_refused:
             refuse(connection, unchecked_only=True)
         connection.execute("commit")
-    log, hints = get_run_logger(), "".join(f"; {HINTS[reason]}" for reason in tonight if reason in HINTS)
+    log, hints = get_run_logger(), "".join(f"; {HINTS[reason]}" for reason in reasons if reason in HINTS)
     log.info(f"{handle.n_events:,} events, after {n_new:,} rows of {len(new)} new or changed files; "
              f"metadata for {n_items:,} items")  # fmt: skip
     if handle.n_files > len(files):
@@ -73,11 +73,11 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
     if handle.n_repeated:
         log.info(f"{handle.n_repeated:,} repeated deliveries of an event count once")
     if n_new_rejected:
-        log.warning(f"{n_new_rejected:,} rows were quarantined ({_in_words(tonight)}); see: elsa rejected{hints}")
+        log.warning(f"{n_new_rejected:,} rows were quarantined ({_in_words(reasons)}); see: elsa rejected{hints}")
     run.record("ingest", handle)
     if is_refused:
         raise ValidationFailed(
-            f"{n_new_rejected:,} of {n_new:,} rows read cannot be used ({_in_words(tonight)}), more than "
+            f"{n_new_rejected:,} of {n_new:,} rows read cannot be used ({_in_words(reasons)}), more than "
             f"quarantine.max_share={run.config.quarantine.max_share} allows; nothing was trained or published. "
             f"Look at them with: elsa rejected{hints}"
         )

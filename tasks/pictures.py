@@ -123,7 +123,7 @@ def _curve(points: list[tuple[int, float]], marked: int | None) -> "Callable[[Ax
 
 
 def drift(rows: list[dict]) -> Picture:
-    """Where tonight's value stands in its band; rows with metric, value, low, high."""
+    """Where this run's value stands in its band; rows with metric, value, low, high."""
     inside = {row["metric"]: row["low"] <= row["value"] <= row["high"] for row in rows}
 
     def draw(axes: "Axes") -> None:
