@@ -36,6 +36,8 @@ examples:
   elsa report                                    the newest night's report, in the browser
   elsa nightly --resume RUN                      go on with a run that died
   elsa rollback                                  lead readers back to the tables before these
+  elsa forget 42                                 user 42 is removed from everything, and kept out
+  elsa withdraw data/2026-11-26.csv              what this file brought counts no more
   elsa ingest --config my.yaml                   only take in new and changed files; then: elsa rejected
   elsa config                                    every configuration key
 
@@ -124,6 +126,12 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("run_id", metavar="RUN", help="which; elsa runs lists them")
     for command in (rollback, publish):
         command.add_argument("--reason", help="why, for the record")
+    forget = _command(commands, "forget", _forget, "remove people from all that is kept, and keep them out")
+    forget.add_argument("users", nargs="*", metavar="USER", help="the user's id, as in the events")
+    forget.add_argument("--file", type=Path, help="a text file with an id a line; - for standard input")
+    withdraw = _command(commands, "withdraw", _withdraw, "take a source file out again, also one that is gone")
+    withdraw.add_argument("path", metavar="FILE", help="its path when it was read, or the end of that")
+    withdraw.add_argument("--undo", action="store_true", help="let the next run read it again")
     report = _command(commands, "report", _report, "open a run's report, one HTML file, and print its path")
     report.add_argument("run_id", nargs="?", metavar="RUN", help="as elsa runs lists them (default the newest night)")
     explore = _command(commands, "explore", _explore, "serve a page for walking through the published tables")
@@ -313,6 +321,59 @@ def _rollback(config: Config, options: argparse.Namespace) -> int:
 def _publish(config: Config, options: argparse.Namespace) -> int:
     back_from = history.publish_again(config, options.run_id, options.reason)
     print(f"readers get run {options.run_id}, no longer {back_from}")
+    return 0
+
+
+def _forget(config: Config, options: argparse.Namespace) -> int:
+    from tasks.forget import forget
+
+    ids = options.users + (_lines(options.file) if options.file else [])
+    if not ids:
+        raise InputError("who is to be forgotten? Name users, or a file of ids with --file")
+    forgotten = forget(config, ids)
+    n_unknown = forgotten.n_people - forgotten.n_known
+    print(
+        f"{forgotten.n_people:,} people are forgotten, {n_unknown:,} of whom had no event: "
+        f"{forgotten.n_events:,} events and {forgotten.n_rejected:,} quarantined rows are removed, from lists and "
+        "matrices, too; later deliveries of theirs are kept out"
+    )
+    return _republish(config, "forget", f"{forgotten.n_people:,} people")
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file, or of standard input, that are not empty."""
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--file {path} cannot be read: {error}") from None
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _withdraw(config: Config, options: argparse.Namespace) -> int:
+    from tasks import withdraw
+
+    if options.undo:
+        print(f"{withdraw.undo(config, options.path)} is read again by the next run, where it still is")
+        return 0
+    gone = withdraw.withdraw(config, options.path)
+    print(
+        f"{gone.path} is withdrawn: {gone.n_used:,} rows and {gone.n_rejected:,} quarantined ones; "
+        "its contents are not read again"
+    )
+    return _republish(config, "withdraw", gone.path)
+
+
+def _republish(config: Config, kind: str, why: str) -> int:
+    """New tables for readers, if they have some."""
+    if current_run_id(Path(config.warehouse).absolute()) is None:
+        print("Nothing is published yet.")
+        return 0
+    from flows.refresh import republish
+
+    try:
+        print(f"\npublished run {run_flow(republish, config, kind, why)}")
+    except InputError as error:
+        raise type(error)(f"that is done, but readers get no new tables: {error}") from None
     return 0
 
 

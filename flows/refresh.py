@@ -9,15 +9,16 @@ from tasks.candidates import check_candidates
 from tasks.config import Config
 from tasks.errors import RunUnderWay
 from tasks.expectations import check_expectations
-from tasks.ingest import ingest
+from tasks.ingest import ingest, take_stock
 from tasks.interactions import build_interactions
 from tasks.materialize import materialize
 from tasks.matrix import build_matrix
 from tasks.publish import publish
 from tasks.report import reported_run
 from tasks.rules import apply_rules
+from tasks.stages import Events
 from tasks.validate import validate
-from tasks.warehouse import end_run
+from tasks.warehouse import Run, end_run
 
 
 @flow(name="refresh", on_crashed=[record_end], on_cancellation=[record_end])
@@ -39,11 +40,29 @@ def _refresh(config: Config) -> State:
         get_run_logger().info("run %s", run.run_id)
         events = ingest(run, retry_refused=False)
         validate(run)
-        rules = apply_rules(run)
-        interactions = build_interactions(run)
-        matrix = build_matrix(run, interactions)
-        check_candidates(run)
-        model = adopt(run, matrix)
-        publish(run, materialize(run, events, interactions, matrix, rules, model))
-        end_run(run, "published")
+        _publish_with_published_model(run, events)
     return Completed(name="Published", data=run.run_id)
+
+
+@flow(name="republish", on_crashed=[record_end], on_cancellation=[record_end])
+def republish(config: Config, kind: str, why: str) -> str:
+    """Publishes tables of the published model over the events as they are now, after some were taken out.
+
+    The record of publications keeps `kind`, forget or withdraw, and `why`.
+    """
+    with reported_run(config, kind=kind, why=why) as run:
+        get_run_logger().info("run %s", run.run_id)
+        events = take_stock(run)
+        validate(run, True)  # nobody stops what is to go
+        _publish_with_published_model(run, events)
+    return run.run_id
+
+
+def _publish_with_published_model(run: Run, events: Events) -> None:
+    rules = apply_rules(run)
+    interactions = build_interactions(run)
+    matrix = build_matrix(run, interactions)
+    check_candidates(run)
+    model = adopt(run, matrix)
+    publish(run, materialize(run, events, interactions, matrix, rules, model))
+    end_run(run, "published")

@@ -30,7 +30,8 @@ KEPT_FOREVER = {"manifest.json", "metrics.parquet", "gate_checks.parquet", "vali
 
 def publish_first(run: Run) -> None:
     """Leads readers to tonight's run. Raises InputError if they were led elsewhere since the run began."""
-    replaces = read_manifest(run.folder)["replaces"]
+    manifest = read_manifest(run.folder)
+    replaces = manifest["replaces"]
     with flipping(run.warehouse):
         current = current_run_id(run.warehouse)
         if current != replaces:
@@ -39,7 +40,8 @@ def publish_first(run: Run) -> None:
                 f"readers were led from run {replaces} to {current} while this run was under way, and it is "
                 f"based on the former, so nothing was published. To go on from the latter: elsa {again}"
             )
-        _flip(run.warehouse, run.run_id, "publish", None)
+        action = manifest["kind"] if manifest["kind"] in ("forget", "withdraw") else "publish"
+        _flip(run.warehouse, run.run_id, action, manifest["why"])
 
 
 def publish_again(config: Config, run_id: str, reason: str | None = None) -> str:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger, task
 
 from tasks.errors import InputError, ValidationFailed
+from tasks.forget import finish_forgetting
 from tasks.id_types import id_types, id_types_of_events
 from tasks.items import load_items, view_items
-from tasks.ledger import enter, make_ledger, readmit, refuse
+from tasks.ledger import enter, has_forgotten, is_withdrawn, make_ledger, readmit, refuse
 from tasks.progress import working
 from tasks.quoting import fill, literal
 from tasks.retries import RETRIES
@@ -44,6 +45,7 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
     of tonight's rows cannot be used; they are refused, and stay to be looked at.
     """
     files = event_files(run.config.source, run.config.quarantine)
+    finish_forgetting(run.config)
     with connect(run.events, run.config) as connection, _scratch(run) as scratch:
         make_ledger(connection)
         view_items(connection, run.config, scratch)
@@ -84,6 +86,20 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
     return handle
 
 
+@task(**RETRIES)
+def take_stock(run: Run) -> Events:
+    """The events as they are, without a look at the source."""
+    finish_forgetting(run.config)
+    with connect(run.events, run.config) as connection:
+        make_ledger(connection)
+        handle = _count(connection, 0)
+    if not handle.n_events:
+        raise InputError(f"{run.config.warehouse} holds no events any more; readers keep the tables they had")
+    get_run_logger().info(f"{handle.n_events:,} events")
+    run.record("ingest", handle)
+    return handle
+
+
 def progress(connection: "DuckDBPyConnection", step: str) -> AbstractContextManager:
     """Shows meanwhile how far the statement is that runs, where DuckDB can tell: not while it aggregates."""
     connection.execute("set enable_progress_bar = true; set enable_progress_bar_print = false")
@@ -93,7 +109,11 @@ def progress(connection: "DuckDBPyConnection", step: str) -> AbstractContextMana
 def _new_files(connection: "DuckDBPyConnection", files: list[SourceFile]) -> list[SourceFile]:
     known = "select path, digest from active_files union all select path, digest from event_files where not is_valid"
     known = set(connection.execute(known).fetchall())
-    return [file for file in files if (file.name, file.digest) not in known]
+    new = [file for file in files if (file.name, file.digest) not in known]
+    withdrawn = [file for file in new if is_withdrawn(connection, file)]
+    for file in withdrawn:
+        get_run_logger().warning(f"{file.name} is not read: what it holds was withdrawn; elsa withdraw --undo")
+    return [file for file in new if file not in withdrawn]
 
 
 def _load_all(connection: "DuckDBPyConnection", run: Run, files: list[SourceFile], scratch: Path) -> None:
@@ -136,11 +156,17 @@ def _load(
         query = mapped(opened, source, types, quarantine)
         connection.execute(f"create or replace temp view source_rows as {query}")
         connection.execute(sql("incoming"), limits | {"has_times": source.columns.timestamp is not None})
+    leaves_out = has_forgotten(connection)
+    n_forgotten = first_row(connection, sql("forget/incoming"))[0] if leaves_out else 0
+    if n_forgotten:
+        get_run_logger().info(f"{n_forgotten:,} rows of people who were forgotten are not taken in")
     file_id = enter(connection, file, run.run_id)
     for name in ("insert_events", "insert_rejected"):
         connection.execute(sql(name), {"file_id": file_id})
     for query in table.malformed:
         connection.execute(fill(sql("insert_malformed"), malformed=query), {"file_id": file_id})
+    if leaves_out:
+        connection.execute(sql("forget/malformed"), {"file_id": file_id})
     _warn_of_odd_times(connection, file)
     n_rows = first_row(connection, "select count(*) from incoming")[0]
     n_malformed, n_rejected = first_row(connection, sql("rejected_of_file"), {"file_id": file_id})

@@ -19,7 +19,7 @@ def make_ledger(connection: "DuckDBPyConnection") -> None:
         raise InputError(
             "this warehouse was made by an earlier version of this program: name a new one and read the files again"
         )
-    for name in ("macros", "event_files"):
+    for name in ("macros", "event_files", "withdraw/files", "forget/forgotten", "forget/macros"):
         connection.execute(sql(name))
 
 
@@ -94,3 +94,31 @@ def refuse(connection: "DuckDBPyConnection", *, unchecked_only: bool) -> None:
 def _delete(connection: "DuckDBPyConnection", file_ids: str, parameters: dict) -> None:
     for table in ("event_rows", "rejected_events", "event_files"):
         connection.execute(f"delete from {table} where file_id in ({file_ids})", parameters)
+
+
+def has_forgotten(connection: "DuckDBPyConnection") -> bool:
+    """Whether somebody was forgotten, whose rows are not to be taken in again."""
+    return first_row(connection, "select exists (from forgotten)")[0]
+
+
+def withdraw(connection: "DuckDBPyConnection", path: str) -> tuple[int, int]:
+    """Takes out a file, in all its versions, and keeps its contents out; returns its events and its rejected rows."""
+    counts = first_row(connection, sql("withdraw/count"), {"path": path})
+    connection.execute("begin")
+    connection.execute(sql("withdraw/remember"), {"path": path})
+    _delete(connection, "select file_id from event_files where path = $path", {"path": path})
+    if has_events(connection):
+        connection.execute(sql("events"))
+    connection.execute("commit")
+    return counts
+
+
+def readmit_withdrawn(connection: "DuckDBPyConnection", path: str) -> int:
+    """Lets the contents of a file that was withdrawn be read again; returns how many versions of it there were."""
+    return first_row(connection, "delete from withdrawn_files where path = $path", {"path": path})[0]
+
+
+def is_withdrawn(connection: "DuckDBPyConnection", file: SourceFile) -> bool:
+    """Whether what the file holds was withdrawn, under whatever path."""
+    query = "select exists (from withdrawn_files where content = $content)"
+    return first_row(connection, query, {"content": file.content})[0]

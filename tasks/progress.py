@@ -23,9 +23,7 @@ def working(step: str, share: Callable[[], float] = lambda: 0.0) -> Iterator[Cal
     Yields what takes the name of the next step and the share of it that is done, 0 to 1, called by whichever thread.
     `share` is asked for that of the first one. Below LEAST_SHARE the seconds are shown alone.
     """
-    from prefect import get_run_logger
-
-    log, console = get_run_logger(), _terminal()
+    log, console = _logger(), _terminal()
     at_work = _AtWork(step, share)
     view = _Lines(at_work, log) if console is None else _Bar(at_work, console)
     is_done = threading.Event()
@@ -42,6 +40,18 @@ def working(step: str, share: Callable[[], float] = lambda: 0.0) -> Iterator[Cal
         is_done.set()
         watcher.join()
         view.close()
+
+
+def _logger() -> logging.Logger | logging.LoggerAdapter:
+    """That of the flow or task at work, or, for a command without one, Prefect's own."""
+    from prefect import get_run_logger
+    from prefect.exceptions import MissingContextError
+    from prefect.logging import get_logger
+
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return get_logger()
 
 
 class _AtWork:

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def reported_run(config: Config, resume: str | None = None, kind: str = "nightly") -> Iterator[Run]:
+def reported_run(
+    config: Config, resume: str | None = None, kind: str = "nightly", why: str | None = None
+) -> Iterator[Run]:
     """`open_run`, and a report of how the run ended. One that fails does not undo the run."""
     run = None
     try:
-        with open_run(config, resume, kind) as run:
+        with open_run(config, resume, kind, why) as run:
             yield run
     except Exception:
         if run is not None:

@@ -33,6 +33,11 @@ class SourceFile:
     def format(self) -> str:
         return "query" if self.name == QUERY else reader_of(Path(self.name))
 
+    @property
+    def content(self) -> str:
+        """The digest of what it holds, however that is read."""
+        return self.digest.partition(":")[0]
+
 
 def event_files(source: Source, quarantine: Quarantine) -> list[SourceFile]:
     """What source.events or source.query names. Raises InputError where a file is missing, empty or unknown."""

@@ -63,9 +63,12 @@ class Run:
 
 
 @contextmanager
-def open_run(config: Config, resume: str | None = None, kind: str = "nightly") -> Iterator[Run]:
+def open_run(
+    config: Config, resume: str | None = None, kind: str = "nightly", why: str | None = None
+) -> Iterator[Run]:
     """Locks the warehouse, makes the run's folder or takes up an earlier run's, and writes down if the run fails.
 
+    `why` there is such a run goes into the manifest, and into the record of publications.
     Raises RunUnderWay if another one has the lock, InputError if the disk is full or may not be written to.
     """
     warehouse = _folder(config)
@@ -77,6 +80,7 @@ def open_run(config: Config, resume: str | None = None, kind: str = "nightly") -
             manifest = _resumable(warehouse, resume)
         manifest |= {
             "kind": kind,
+            "why": why,
             "started_at": _now(),
             "status": "running",
             "reasons": [],

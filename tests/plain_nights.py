@@ -28,22 +28,26 @@ class Plain:
         return self.function(*arguments, **named)
 
 
-def _run(flow: Flow, config: Config) -> Any:
+def _run(flow: Flow, *arguments: Any) -> Any:
     modules = (flows.nightly, flows.refresh, tasks.report)
     with pytest.MonkeyPatch.context() as patch, disable_run_logger():
         for module in modules:
             for name, found in list(vars(module).items()):
                 if isinstance(found, Task):
                     patch.setattr(module, name, Plain(found))
-        return flow.fn(config).data
+        return flow.fn(*arguments)
 
 
 def plain_night(config: Config) -> Outcome:
-    return _run(flows.nightly.nightly, config)
+    return _run(flows.nightly.nightly, config).data
 
 
 def plain_refresh(config: Config) -> str:
-    return _run(flows.refresh.refresh, config)
+    return _run(flows.refresh.refresh, config).data
+
+
+def plain_republish(config: Config, kind: str, why: str) -> str:
+    return _run(flows.refresh.republish, config, kind, why)
 
 
 def stages_of_last_run(config: Config) -> list[str]:

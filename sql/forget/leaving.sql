@@ -1,0 +1,2 @@
+-- grain: one row per person to be forgotten, by the id as text
+create or replace temp table leaving as select unnest($ids) as id

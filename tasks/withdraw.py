@@ -1,0 +1,81 @@
+"""A source file that should not count: out of the events, wherever it lies now, and not read again."""
+
+import difflib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks import ledger
+from tasks.config import Config
+from tasks.errors import InputError
+from tasks.lock import locked
+from tasks.source_files import QUERY
+from tasks.warehouse import connect, explained
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+N_NEAR = 5
+
+
+@dataclass(frozen=True)
+class Withdrawn:
+    """The file, by the path under which it was read, and its rows that had been of use or quarantined."""
+
+    path: str
+    n_used: int
+    n_rejected: int
+
+
+def withdraw(config: Config, path: str) -> Withdrawn:
+    """Takes the file's rows out of the warehouse. Its contents are not read again, under whatever name they come.
+
+    `path` is one under which a file was read, or the end of it, if there is one file with that end. Raises InputError
+    where there is none, or more, and RunUnderWay while a run has the warehouse.
+    """
+    with _ledger(config) as connection:
+        found = _find(connection, path, "event_files")
+        return Withdrawn(found, *ledger.withdraw(connection, found))
+
+
+def undo(config: Config, path: str) -> str:
+    """Lets the next run read what was withdrawn, where it still is; returns its path. Raises as `withdraw` does."""
+    with _ledger(config) as connection:
+        found = _find(connection, path, "withdrawn_files")
+        ledger.readmit_withdrawn(connection, found)
+        return found
+
+
+@contextmanager
+def _ledger(config: Config) -> "Iterator[DuckDBPyConnection]":
+    """The warehouse's ledger, which nobody else writes to meanwhile."""
+    warehouse = Path(config.warehouse).absolute()
+    events = warehouse / "events.duckdb"
+    if not events.exists():
+        raise InputError(f"{config.warehouse} holds no events yet; nothing was read that could be withdrawn")
+    with (
+        explained(config, warehouse),
+        locked(warehouse / "lock", config.lock_wait_seconds),
+        connect(events, config) as connection,
+    ):
+        ledger.make_ledger(connection)
+        yield connection
+
+
+def _find(connection: "DuckDBPyConnection", path: str, table: str) -> str:
+    """The path in the ledger that is meant."""
+    known = [name for (name,) in connection.execute(f"select distinct path from {table} order by path").fetchall()]
+    if path == QUERY:
+        raise InputError(f"{QUERY} is asked anew every night; change the query instead")
+    exact = os.path.abspath(path)
+    found = [name for name in known if name == exact] or [name for name in known if name.endswith(f"/{path}")]
+    if len(found) == 1:
+        return found[0]
+    which = "read" if table == "event_files" else "withdrawn"
+    if found:
+        raise InputError(f"{len(found)} files end with {path!r}; which one? {', '.join(found[:N_NEAR])}")
+    near = difflib.get_close_matches(exact, known, N_NEAR, cutoff=0) or ["none"]
+    raise InputError(f"no file {path!r} was {which}; of {len(known)}, the nearest: {', '.join(near)}")

@@ -1,0 +1,268 @@
+"""People who leave: nothing of theirs stays in the warehouse, and nothing comes back."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+import yaml
+from scipy import sparse
+
+import tasks.forget
+import tasks.materialize
+from flows.cli import main
+from tasks.config import Config
+from tasks.errors import ValidationFailed
+from tasks.forget import forget, without
+from tasks.history import roll_back
+from tasks.lock import locked
+from tasks.published import digest_of_tables
+from tasks.score import Scorer
+from tasks.warehouse import current_run_id, list_runs, publications, read_manifest
+from tests.conftest import community_events, config, settings, write_world
+from tests.plain_nights import plain_night, plain_refresh, plain_republish
+
+PERSON, OTHER = 'anna "x", o\'neil', "person-6"
+QUARANTINE = {"max_share": 0.5}
+
+
+def people(user: int) -> str:
+    return PERSON if user == 5 else f"person-{user}"
+
+
+def named() -> pl.DataFrame:
+    """The small world's events, their users with names."""
+    events = community_events()
+    names = {user: people(user) for user in events["user"].unique()}
+    return events.with_columns(user=pl.col("user").replace_strict(names))
+
+
+def of(user: str, *items: int, rating: float = 5.0) -> pl.DataFrame:
+    rows = [(user, item, rating, 1_650_000_000) for item in items]
+    return pl.DataFrame(rows, schema=named().schema, orient="row")
+
+
+def town(**changes: dict) -> Config:
+    """Several files; tables of users beside the published file; spares; quarantined rows."""
+    items = {"path": "data/movies.parquet", "item_id": "movie", "title": "name", "available_until": "until"}
+    source = {"events": "data/*ratings.*", "items": items}
+    lists = {"k": 10, "neighbors": 5, "max_table_size": "1KB"}
+    return config(source=source, quarantine=QUARANTINE, recommendations=lists, **changes)
+
+
+@pytest.fixture(scope="module")
+def made_nights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Where `two_nights` are, for the tables beside the published files are found there only, and a copy."""
+    folder = tmp_path_factory.mktemp("nights")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        make_two_nights()
+    return folder, shutil.copytree(folder, folder.with_name("copy"), symlinks=True)
+
+
+@pytest.fixture
+def two_nights(made_nights: tuple[Path, Path], without_prefect: None, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """Two published nights, one that an expectation stopped naming the person, quarantined rows of several kinds."""
+    folder, copy = made_nights
+    for part in folder.iterdir():
+        shutil.rmtree(part)
+    shutil.copytree(copy, folder, symlinks=True, dirs_exist_ok=True)
+    monkeypatch.chdir(folder)
+    return town()
+
+
+def make_two_nights() -> None:
+    write_world(Path.cwd())
+    movies = pl.read_parquet("data/movies.parquet").with_columns(until=pl.lit(None, pl.Datetime))
+    movies.write_parquet("data/movies.parquet")
+    named().write_parquet("data/ratings.parquet")
+    lines = [f'{{"user": {json.dumps(PERSON)}, "movie": 1, "rating": "bad", "at": 1650000000}}',
+             f'{{"user": "{OTHER}", "movie": 1, "rating": "bad", "at": 1650000000}}',
+             f'{{"user": {json.dumps(PERSON)}, "movie"']  # fmt: skip
+    Path("data/odd_ratings.jsonl").write_text("\n".join(lines) + "\n")
+    plain_night(town())
+    of("person-9", 3, 4).write_parquet("data/more_ratings.parquet")
+    plain_night(town())
+    no_anna = "select * from {batch} where user_id like 'anna%'"
+    strict = {"expect": "unexpected_rows_expectation", "unexpected_rows_query": no_anna}
+    with pytest.raises(ValidationFailed, match="anna"):
+        plain_night(town(validation={"expectations": [strict]}))
+
+
+def traces(warehouse: Path, user_id: str) -> Iterator[str]:
+    """Where the id still is, as it is or as JSON writes it: in any table, and in any other file."""
+    written = {user_id, json.dumps(user_id)[1:-1]}
+    for path in sorted(path for path in warehouse.rglob("*") if path.is_file() and not path.is_symlink()):
+        if path.suffix == ".parquet":
+            tables = {path.name: pl.read_parquet(path)}
+        elif path.suffix == ".duckdb":
+            tables = _tables(path)
+        else:
+            content = path.read_bytes()
+            yield from [str(path)] if any(one.encode() in content for one in written) else []
+            continue
+        for name, table in tables.items():
+            if any(one in str(value) for column in table for value in column for one in written):
+                yield f"{path}: {name}"
+
+
+def _tables(path: Path) -> dict[str, pl.DataFrame]:
+    with duckdb.connect(str(path), read_only=True) as connection:
+        names = [name for (name,) in connection.execute("select table_name from duckdb_tables()").fetchall()]
+        return {name: pl.DataFrame(connection.sql(f"from {name}").to_arrow_table()) for name in names}
+
+
+def test_nothing_of_a_person_stays_and_nobody_else_loses_anything(two_nights: Config) -> None:
+    warehouse = Path(two_nights.warehouse)
+    found = list(traces(warehouse, PERSON))
+    beside = [one for one in found if "published/" in one and one.endswith("user_topk.parquet: user_topk.parquet")]
+    for part in ("event_rows", "rejected_events", "users.parquet", "manifest.json", "user_spares"):
+        assert any(part in one for one in found), part
+    assert len(beside) == 2, "both publications have it"
+    before = {path.name: _tables(path) for path in warehouse.glob("published/*.duckdb")}
+
+    forgotten = forget(two_nights, [PERSON])
+    assert (forgotten.n_people, forgotten.n_known, forgotten.n_rejected) == (1, 1, 2)
+    assert forgotten.n_events == named().filter(pl.col("user") == PERSON).height
+    assert list(traces(warehouse, PERSON)) == []
+    assert list(traces(warehouse, OTHER)), "nobody else is forgotten"
+    with duckdb.connect(str(warehouse / "events.duckdb"), read_only=True) as connection:
+        assert connection.execute("select count(*) from rejected_events").fetchall() == [(2,)]
+        lines = connection.execute("select raw from rejected_events where reasons like 'malformed%'").fetchall()
+        assert lines == [(None,)]
+    for path in warehouse.glob("published/*.duckdb"):
+        for name, table in _tables(path).items():
+            earlier = before[path.name][name]
+            earlier = earlier.filter(pl.col("user_id") != PERSON) if "user_id" in earlier.columns else earlier
+            assert table.equals(earlier), "rows and their order"
+        with duckdb.connect(str(path), read_only=True) as connection:
+            lists = "select count(*), count(distinct user_id) from user_topk"
+            assert connection.execute(lists).fetchall() == [(2390, 239)]
+            assert connection.execute("select count(*) from recommend('person-6')").fetchall() == [(10,)]
+            views = connection.execute("select comment from duckdb_views() where view_name = 'user_topk'").fetchall()
+            assert views[0][0], "what is said about it is there still"
+        assert path.stat().st_mode & 0o222 == 0
+
+
+def test_matrices_keep_their_order_and_the_model_can_be_asked(two_nights: Config) -> None:
+    run_id = current_run_id(Path(two_nights.warehouse))
+    folder = Path(two_nights.warehouse, "runs", run_id)
+    users = pl.read_parquet(folder / "users.parquet")
+    X = sparse.load_npz(folder / "interactions.npz").toarray()
+    forget(two_nights, [PERSON])
+    left = pl.read_parquet(folder / "users.parquet")
+    stays = (users["user_id"] != PERSON).to_numpy()
+    assert left["user_id"].to_list() == users["user_id"].filter(pl.Series(stays)).to_list()
+    assert left["user_idx"].to_list() == list(range(239))
+    assert left["user_idx"].dtype == users["user_idx"].dtype
+    assert (sparse.load_npz(folder / "interactions.npz").toarray() == X[stays]).all()
+    assert sparse.load_npz(folder / "seen.npz").shape == (239, 60)
+    pairs = pl.DataFrame({"user_id": [PERSON, OTHER], "item_id": [3, 3]})
+    scored = pl.DataFrame(Scorer.load(two_nights).add_scores(pairs.to_arrow()))
+    assert scored["unknown"].to_list() == ["user", None]
+    roll_back(two_nights)
+    scored = pl.DataFrame(Scorer.load(two_nights).add_scores(pairs.to_arrow()))
+    assert scored["unknown"].to_list() == ["user", None]
+
+
+def test_new_tables_are_those_of_a_world_without_the_person(two_nights: Config) -> None:
+    forget(two_nights, [PERSON])
+    run_id = plain_republish(two_nights, "forget", "1 people")
+    warehouse = Path(two_nights.warehouse)
+    assert current_run_id(warehouse) == run_id
+    assert publications(warehouse)[-1] | {"at": "", "by": ""} == {
+        "at": "", "run_id": run_id, "replaced": publications(warehouse)[-2]["run_id"], "action": "forget", "by": "",
+        "reason": "1 people"}  # fmt: skip
+    ours = digest_of_tables(two_nights, warehouse / "current.duckdb")
+    assert list(traces(warehouse, PERSON)) == []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks.materialize, "reuse_earlier", lambda *_: None)
+        plain_refresh(two_nights)
+    assert digest_of_tables(two_nights, warehouse / "current.duckdb") == ours, "as if all were made anew"
+    named().filter(pl.col("user") != PERSON).write_parquet("data/ratings.parquet")
+    Path("data/odd_ratings.jsonl").unlink()
+    other = two_nights.model_copy(update={"warehouse": "other"})
+    plain_night(other)
+    for query in ("from user_items order by all", "from popular_items order by all"):
+        with duckdb.connect("warehouse/current.duckdb") as ours, duckdb.connect("other/current.duckdb") as theirs:
+            assert ours.execute(query).fetchall() == theirs.execute(query).fetchall()
+
+
+def test_what_comes_again_is_kept_out(two_nights: Config, logged: list[str]) -> None:
+    forget(two_nights, [PERSON])
+    of(PERSON, 1, 2, 3).write_parquet("data/again_ratings.parquet")
+    pl.concat([named(), of(PERSON, 8)]).write_parquet("data/ratings.parquet")
+    with Path("data/odd_ratings.jsonl").open("a") as file:
+        file.write(f'{{"user": {json.dumps(PERSON)}, "movie": 2, "rating": "worse", "at": 1650000000}}\n')
+        file.write("{broken\n")
+    plain_night(two_nights)
+    assert list(traces(Path(two_nights.warehouse), PERSON)) == []
+    assert "3 rows of people who were forgotten are not taken in" in logged
+    run = list_runs(Path(two_nights.warehouse))[-1]
+    assert run["status"] == "published"
+    ingested = run["stages"]["ingest"]
+    assert ingested["n_read"] == ingested["n_events"] + ingested["n_repeated"] + ingested["n_rejected"]
+    with duckdb.connect("warehouse/events.duckdb", read_only=True) as connection:
+        query = "select raw from rejected_events where reasons like 'malformed%' order by row_number"
+        assert connection.execute(query).fetchall() == [(None,), ("{broken",)]
+
+
+def test_what_a_kill_left_the_next_night_finishes(two_nights: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.forget, "_leave_run", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            forget(two_nights, [PERSON])
+    assert any("users.parquet" in one for one in traces(Path(two_nights.warehouse), PERSON))
+    plain_night(two_nights)
+    assert [one for one in traces(Path(two_nights.warehouse), PERSON) if "validation_results" not in one] == []
+
+
+def test_a_died_night_makes_its_matrices_anew(two_nights: Config) -> None:
+    folder = Path("warehouse/runs", current_run_id(Path("warehouse")))
+    forget(two_nights, [PERSON])
+    manifest = read_manifest(folder)
+    assert manifest["files"]["matrix"], "the digests no longer fit, so a resumed run does the stage again"
+    assert not (folder / "train.npz").exists()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_ids_that_are_numbers_from_a_file_at_the_terminal(
+    world: Path, first_night: object, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("my.yaml").write_text(yaml.safe_dump(settings()))
+    Path("leave.txt").write_text("\ufeff042\n\n1000\n")
+    assert main(["forget", "--config", "my.yaml"]) == 2
+    assert "--file" in capsys.readouterr().err
+    with locked(Path("warehouse/lock")):
+        assert main(["forget", "7", "--config", "my.yaml"]) == 5
+    assert main(["forget", "7", "--file", "leave.txt", "--config", "my.yaml"]) == 0
+    said = capsys.readouterr().out
+    assert "3 people are forgotten, 1 of whom had no event: 26 events and 0 quarantined rows" in said
+    assert f"published run {current_run_id(Path('warehouse'))}" in said
+    with duckdb.connect("warehouse/current.duckdb", read_only=True) as connection:
+        assert connection.execute("select count(distinct user_id) from user_topk").fetchall() == [(238,)]
+        assert connection.execute("select count(*) from user_items where user_id in (7, 42)").fetchall() == [(0,)]
+    with duckdb.connect("warehouse/events.duckdb", read_only=True) as connection:
+        for digest, salt in connection.execute("select digest, salt from forgotten").fetchall():
+            assert not {"7", "42", "1000"} & {digest, salt}
+    assert main(["runs", "--config", "my.yaml"]) == 0
+    assert ": 3 people" in capsys.readouterr().out
+    manifest = list_runs(Path("warehouse"))[-1]
+    assert manifest["kind"] == "forget" and manifest["why"] == "3 people", "who they are is written nowhere"
+
+
+def test_a_number_is_a_person_only_in_text_about_users() -> None:
+    assert without("against it: user_id 42, item_id 7", ["42"]) == "against it: user_id [forgotten], item_id 7"
+    assert without("of 42 rows 142 fall", ["42"]) == "of 42 rows 142 fall"
+    assert without("anna, annabel and anna.", ["anna"]) == "[forgotten], annabel and [forgotten]."
+
+
+@pytest.mark.usefixtures("without_prefect")
+def test_nobody_is_there_to_be_forgotten(world: Path, capsys: pytest.CaptureFixture) -> None:
+    write_world(Path("."))  if not Path("data").exists() else None
+    Path("my.yaml").write_text(yaml.safe_dump(settings()))
+    assert main(["forget", "5", "--config", "my.yaml"]) == 2
+    assert "holds no events" in capsys.readouterr().err
