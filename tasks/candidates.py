@@ -53,7 +53,8 @@ def _why_no_item(run: Run, at: datetime) -> str:
         ]
         for name, condition in rules.filters.items():
             query = f"""
-                select count(*) from warehouse.items semi join read_parquet($items) using (item_id)
+                select count(*) from warehouse.items
+                semi join read_parquet($items, hive_partitioning = false) using (item_id)
                 where coalesce(not cast(({condition}\n) as boolean), true)
             """
             n_unfit = first_row(connection, query, {"items": items})[0]
