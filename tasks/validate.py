@@ -126,7 +126,7 @@ def _exceptions(result: Any) -> Iterator[str]:
 def _examples(run: Run, query: str) -> str:
     """A few of the rows against an expectation."""
     with connect(run.events, run.config, read_only=True) as connection:
-        rows = connection.execute(f"select * from ({query.format(batch='events')}) limit {N_EXAMPLES}")
+        rows = connection.execute(f"{query.format(batch='events')} limit {N_EXAMPLES}")
         names = [column[0] for column in rows.description]
         return "; ".join(
             ", ".join(f"{name} {value}" for name, value in zip(names, row, strict=True) if value is not None)
