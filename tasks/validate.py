@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation as OfGreatExpectations
 
 N_EXAMPLES = 3
+CLOSED = {"enable_external_access": False, "autoinstall_known_extensions": False, "lock_configuration": True}
 
 
 @task(**RETRIES)
@@ -84,7 +85,7 @@ def _run(run: Run, expectations: "list[OfGreatExpectations]") -> list[Any]:
             "isolation_level": "AUTOCOMMIT",
             "skip_autocommit_rollback": True,
             "pool_reset_on_return": None,
-            "connect_args": {"read_only": True, "config": {"memory_limit": run.config.memory_limit}},
+            "connect_args": {"read_only": True, "config": {"memory_limit": run.config.memory_limit, **CLOSED}},
         },
     )
     try:
