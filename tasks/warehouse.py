@@ -19,7 +19,7 @@ from tasks.config import Config
 from tasks.errors import InputError, WarehouseBusy
 from tasks.lock import is_locked, locked
 from tasks.observe import PeakMemory, log_to, name_flow_run
-from tasks.quoting import fill, literal
+from tasks.quoting import fill, literal, visible
 from tasks.stages import rows_of
 
 if TYPE_CHECKING:
@@ -113,8 +113,11 @@ def _peak_memory(run: Run) -> Iterator[None]:
 
 def _folder(config: Config) -> Path:
     warehouse = Path(config.warehouse).absolute()
-    if odd := set(str(warehouse)) & set(ODD_IN_PATHS):
-        raise InputError(f"warehouse {warehouse}: its path has {' '.join(sorted(odd))} in it; choose one without")
+    if odd := {sign for sign in str(warehouse) if sign in ODD_IN_PATHS or visible(sign) != sign}:
+        signs = " ".join(map(visible, sorted(odd)))
+        raise InputError(f"warehouse {visible(warehouse)}: its path has {signs} in it; choose one without")
+    if config.warehouse.startswith("~"):
+        raise InputError(f"warehouse {config.warehouse}: ~ stands for no folder here; write the whole path")
     try:
         warehouse.mkdir(parents=True, exist_ok=True)
     except OSError as error:
