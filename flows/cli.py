@@ -16,6 +16,7 @@ from flows.engine import run_flow
 from tasks import history, published
 from tasks.config import DEMO, Config, find_config, read_config, reference
 from tasks.errors import InputError, WarehouseBusy
+from tasks.quoting import visible, visible_lines
 from tasks.warehouse import current_run_id
 
 Command = Callable[[Config, argparse.Namespace], int]
@@ -59,12 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options = _parser().parse_args(arguments)
             return options.run(options)
         except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
+            say("error:", str(error).replace("\n", "\n  "), file=sys.stderr)  # a name in it may have lines, too
             return error.exit_code
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
         return _end_of_output()
+
+
+def say(*values: object, sep: str = " ", file: TextIO | None = None) -> None:
+    """Prints, like `print`; what came from data or names cannot command the terminal."""
+    print(visible_lines(sep.join(map(str, values))), file=file)
 
 
 def _end_of_output() -> int:
@@ -157,7 +163,7 @@ class _Parser(argparse.ArgumentParser):
         options = tuple(self._option_string_actions)
         is_dash = any(word.startswith("-") and not word.startswith(options) for word in self.given)
         hint = f"; {ID_WITH_DASH}" if is_dash and message.endswith((": user", ": item", ": user, item")) else ""
-        super().error(message + hint)
+        super().error(visible(message + hint))
 
 
 def _command(commands: argparse._SubParsersAction, name: str, run: Command, text: str) -> argparse.ArgumentParser:
@@ -177,7 +183,7 @@ def _run_configured(run: Command, options: argparse.Namespace) -> int:
     config = read_config(find_config(options.config))
     warehouse = Path(config.warehouse).absolute()
     run_id = current_run_id(warehouse)
-    print(f"{warehouse}: {f'published run {run_id}' if run_id else 'nothing published yet'}", file=sys.stderr)
+    say(f"{warehouse}: {f'published run {run_id}' if run_id else 'nothing published yet'}", file=sys.stderr)
     return run(config, options)
 
 
@@ -193,13 +199,13 @@ def _nightly(config: Config, options: argparse.Namespace) -> int:
     from flows.nightly import nightly
 
     outcome = run_flow(nightly, config, resume=options.resume, force_reason=options.reason)
-    print(f"\nrun {outcome.run_id}: {outcome.status}")
-    print("gate:", *outcome.checks, sep="\n  ")
-    print(f"\nOn the test users, mean and 95 % interval:\n{published.metrics(config, outcome.run_id)}")
+    say(f"\nrun {outcome.run_id}: {outcome.status}")
+    say("gate:", *outcome.checks, sep="\n  ")
+    say(f"\nOn the test users, mean and 95 % interval:\n{published.metrics(config, outcome.run_id)}")
     cutoff = max(config.evaluation.cutoffs)
-    print(f"\nWhat else could be run, means at {cutoff}:\n{published.models(config, outcome.run_id)}")
+    say(f"\nWhat else could be run, means at {cutoff}:\n{published.models(config, outcome.run_id)}")
     if outcome.status == "rejected":
-        print("\nNothing was published; readers keep the tables they had.")
+        say("\nNothing was published; readers keep the tables they had.")
         return REJECTED
     _print_tables(config)
     return 0
@@ -213,16 +219,17 @@ def silence_duckdb_at_exit() -> None:
 
 def _print_tables(config: Config) -> None:
     path = Path(config.warehouse) / "current.duckdb"
-    print(f"\nThe tables are in {path}.")
+    say(f"\nThe tables are in {path}.")
     try:
         queries = published.example_queries(config)
     except InputError as error:  # the night is published all the same
-        print(f"There are no queries to paste: {error}")
+        say(f"There are no queries to paste: {error}")
         return
     program, hint = _duckdb()
-    print(f"Three queries to paste{hint}:")
+    file = shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
+    say(f"Three queries to paste{hint}:")
     for query in queries:
-        print(f"\n{program} -readonly '{path}' <<'SQL'\n{query.text};\nSQL\n{query.output}")
+        say(f"\n{program} -readonly {file} <<'SQL'\n{query.text};\nSQL\n{query.output}")
 
 
 def _duckdb() -> tuple[str, str]:
@@ -241,7 +248,7 @@ def _refresh(config: Config, options: argparse.Namespace) -> int:
     state = run_flow(refresh, config, return_state=True)
     if state.name == "Skipped":
         raise WarehouseBusy(state.message)
-    print(f"\npublished run {state.result()}")
+    say(f"\npublished run {state.result()}")
     return 0
 
 
@@ -249,7 +256,7 @@ def _ingest(config: Config, options: argparse.Namespace) -> int:
     from flows.data import ingest_alone
 
     events = run_flow(ingest_alone, config)
-    print(
+    say(
         f"\nof {events.n_read:,} rows, tonight's and earlier ones: {events.n_events:,} events, "
         f"{events.n_repeated:,} repeated, {events.n_rejected:,} quarantined"
     )
@@ -260,27 +267,27 @@ def _validate(config: Config, options: argparse.Namespace) -> int:
     from flows.data import validate_alone
 
     validated = run_flow(validate_alone, config)
-    print(f"\n{validated.n_expectations - validated.n_warnings} of {validated.n_expectations} expectations hold")
+    say(f"\n{validated.n_expectations - validated.n_warnings} of {validated.n_expectations} expectations hold")
     return 0
 
 
 def _rejected(config: Config, options: argparse.Namespace) -> int:
-    print(published.rejected(config, options.k))
+    say(published.rejected(config, options.k))
     return 0
 
 
 def _recommend(config: Config, options: argparse.Namespace) -> int:
-    print(published.recommend(config, options.user, options.k))
+    say(published.recommend(config, options.user, options.k))
     return 0
 
 
 def _similar(config: Config, options: argparse.Namespace) -> int:
-    print(published.similar(config, options.item, options.k))
+    say(published.similar(config, options.item, options.k))
     return 0
 
 
 def _explain(config: Config, options: argparse.Namespace) -> int:
-    print(published.explain(config, options.user, options.item, options.k))
+    say(published.explain(config, options.user, options.item, options.k))
     return 0
 
 
@@ -292,7 +299,7 @@ def _score(config: Config, options: argparse.Namespace) -> int:
 
     scored = run_flow(score, config, options.pairs, options.out)
     n_unknown = scored.n_pairs - scored.n_scored
-    print(f"\n{scored.n_pairs:,} pairs in {scored.path}; {n_unknown:,} of them name someone or something unknown")
+    say(f"\n{scored.n_pairs:,} pairs in {scored.path}; {n_unknown:,} of them name someone or something unknown")
     return 0
 
 
@@ -303,24 +310,24 @@ def _export(config: Config, options: argparse.Namespace) -> int:
     from flows.tables import export
 
     done = run_flow(export, config, options.format, options.out)
-    print(f"\n{done.n_items:,} item and {done.n_users:,} user vectors in {done.path}")
+    say(f"\n{done.n_items:,} item and {done.n_users:,} user vectors in {done.path}")
     return 0
 
 
 def _runs(config: Config, options: argparse.Namespace) -> int:
-    print(published.runs(config))
+    say(published.runs(config))
     return 0
 
 
 def _rollback(config: Config, options: argparse.Namespace) -> int:
     to, back_from = history.roll_back(config, options.run_id, options.reason)
-    print(f"readers get run {to} again, no longer {back_from}")
+    say(f"readers get run {to} again, no longer {back_from}")
     return 0
 
 
 def _publish(config: Config, options: argparse.Namespace) -> int:
     back_from = history.publish_again(config, options.run_id, options.reason)
-    print(f"readers get run {options.run_id}, no longer {back_from}")
+    say(f"readers get run {options.run_id}, no longer {back_from}")
     return 0
 
 
@@ -332,7 +339,7 @@ def _forget(config: Config, options: argparse.Namespace) -> int:
         raise InputError("who is to be forgotten? Name users, or a file of ids with --file")
     forgotten = forget(config, ids)
     n_unknown = forgotten.n_people - forgotten.n_known
-    print(
+    say(
         f"{forgotten.n_people:,} people are forgotten, {n_unknown:,} of whom had no event: "
         f"{forgotten.n_events:,} events and {forgotten.n_rejected:,} quarantined rows are removed, from lists and "
         "matrices, too; later deliveries of theirs are kept out"
@@ -353,10 +360,10 @@ def _withdraw(config: Config, options: argparse.Namespace) -> int:
     from tasks import withdraw
 
     if options.undo:
-        print(f"{withdraw.undo(config, options.path)} is read again by the next run, where it still is")
+        say(f"{withdraw.undo(config, options.path)} is read again by the next run, where it still is")
         return 0
     gone = withdraw.withdraw(config, options.path)
-    print(
+    say(
         f"{gone.path} is withdrawn: {gone.n_used:,} rows and {gone.n_rejected:,} quarantined ones; "
         "its contents are not read again"
     )
@@ -366,12 +373,12 @@ def _withdraw(config: Config, options: argparse.Namespace) -> int:
 def _republish(config: Config, kind: str, why: str) -> int:
     """New tables for readers, if they have some."""
     if current_run_id(Path(config.warehouse).absolute()) is None:
-        print("Nothing is published yet.")
+        say("Nothing is published yet.")
         return 0
     from flows.refresh import republish
 
     try:
-        print(f"\npublished run {run_flow(republish, config, kind, why)}")
+        say(f"\npublished run {run_flow(republish, config, kind, why)}")
     except InputError as error:
         raise type(error)(f"that is done, but readers get no new tables: {error}") from None
     return 0
@@ -383,7 +390,7 @@ def _report(config: Config, options: argparse.Namespace) -> int:
     from tasks.report import find_report
 
     path = find_report(config, options.run_id)
-    print(path)
+    say(path)
     if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform in ("darwin", "win32"):
         webbrowser.open(path.as_uri())
     return 0
@@ -401,15 +408,15 @@ def _init(options: argparse.Namespace) -> int:
 
     proposal = propose(options.files, options.items, options.out)
     write(proposal, options.out)
-    print(*proposal.found, sep="\n")
+    say(*proposal.found, sep="\n")
     out = shlex.quote(str(options.out))
     left = f"Replace TODO for {', '.join(proposal.missing)}" if proposal.missing else "Look through it"
-    print(f"\n{options.out} is made. {left}; then take the events in, look at them, and run the night:")
-    print(*(f"  elsa {name} --config {out}" for name in ("ingest", "rejected", "nightly")), sep="\n")
+    say(f"\n{options.out} is made. {left}; then take the events in, look at them, and run the night:")
+    say(*(f"  elsa {name} --config {out}" for name in ("ingest", "rejected", "nightly")), sep="\n")
     return 0
 
 
 def _config(options: argparse.Namespace) -> int:
     for path, default, unit, limits, description in reference():
-        print(f"{path}\n    {description}\n    default {default}; {limits}{f'; {unit}' if unit else ''}")
+        say(f"{path}\n    {description}\n    default {default}; {limits}{f'; {unit}' if unit else ''}")
     return 0

@@ -5,5 +5,5 @@ select
     count(*) filter (where r.is_hidden) as n_hidden,
     count(*) filter (where cast($at as timestamptz) < r.available_from) as n_early,
     count(*) filter (where cast($at as timestamptz) >= r.available_until) as n_expired
-from read_parquet($items) as i
-left join read_parquet($rules) as r on i.item_id = r.item_id
+from read_parquet($items, hive_partitioning = false) as i
+left join read_parquet($rules, hive_partitioning = false) as r on i.item_id = r.item_id

@@ -21,7 +21,7 @@ now as (
         and coalesce(cast($at as timestamptz) >= r.available_from, true)
         and coalesce(cast($at as timestamptz) < r.available_until, true) as is_available
     from known_items as s
-    left join read_parquet($rules) as r on s.item_id = r.item_id
+    left join read_parquet($rules, hive_partitioning = false) as r on s.item_id = r.item_id
     where s.is_scored
 ),
 

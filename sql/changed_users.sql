@@ -6,7 +6,7 @@
 create or replace temp table changed as
 with pairs as (
     select true as is_now, i.user_id, k.is_scored, hash(hash(true, i.item_id, i.weight)) as digest
-    from read_parquet($interactions) as i
+    from read_parquet($interactions, hive_partitioning = false) as i
     inner join known_items as k on i.item_id = k.item_id
     union all
     select false, e.user_id, k.is_scored, hash(hash(true, e.item_id, e.weight))
@@ -22,7 +22,7 @@ digests as (
 
 now as (
     select u.user_id, d.of_all, d.of_known
-    from read_parquet($users) as u
+    from read_parquet($users, hive_partitioning = false) as u
     left join digests as d on u.user_id = d.user_id and d.is_now
 ),
 

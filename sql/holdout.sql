@@ -2,7 +2,7 @@
 -- split, position: the same every night for one user and one salt; position lies evenly from 0 to 1
 -- is_target: among what counts for a held-out user, the last in time; times that are equal or absent are drawn by hash
 with interactions as (
-    select * from read_parquet($interactions)
+    select * from read_parquet($interactions, hive_partitioning = false)
 ),
 
 users as (

@@ -6,6 +6,6 @@ select
     and coalesce(cast($at as timestamptz) >= r.available_from, true)
     and coalesce(cast($at as timestamptz) < r.available_until, true) as is_allowed,
     case when r.category is null then -1 else dense_rank() over (order by r.category) end as category
-from read_parquet($items) as i
-left join read_parquet($rules) as r on i.item_id = r.item_id
+from read_parquet($items, hive_partitioning = false) as i
+left join read_parquet($rules, hive_partitioning = false) as r on i.item_id = r.item_id
 order by i.item_idx

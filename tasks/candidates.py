@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from tasks.configured_sql import in_parentheses
 from tasks.errors import InputError
 from tasks.lists import load_catalogue
 from tasks.stages import RULES
@@ -53,8 +54,9 @@ def _why_no_item(run: Run, at: datetime) -> str:
         ]
         for name, condition in rules.filters.items():
             query = f"""
-                select count(*) from warehouse.items semi join read_parquet($items) using (item_id)
-                where coalesce(not cast(({condition}\n) as boolean), true)
+                select count(*) from warehouse.items
+                semi join read_parquet($items, hive_partitioning = false) using (item_id)
+                where coalesce(not cast({in_parentheses(condition)} as boolean), true)
             """
             n_unfit = first_row(connection, query, {"items": items})[0]
             barred.append((n_unfit, f"do not satisfy recommendations.filters.{name}: {condition!r}"))

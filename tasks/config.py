@@ -12,6 +12,7 @@ from zoneinfo import available_timezones
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tasks.configured_sql import check_expression, check_select
 from tasks.errors import InputError
 from tasks.yaml_text import load_yaml, section_of
 
@@ -30,6 +31,22 @@ class Section(BaseModel):
     """Unknown keys and wrong types are refused; values are never converted silently."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def _check_query(query: str | None) -> None:
+    try:
+        if query is not None:
+            check_select(query)
+    except ValueError as error:
+        raise ValueError(f"query: {error}") from None
+
+
+def _check_conditions(name: str, conditions: dict[str, str]) -> None:
+    for reason, condition in conditions.items():
+        try:
+            check_expression(condition)
+        except ValueError as error:
+            raise ValueError(f"{name}.{reason}: {condition!r} is no SQL condition: {error}") from None
 
 
 class EventColumns(Section):
@@ -99,6 +116,7 @@ class ItemSource(Section):
     def name_one(self) -> Self:
         if (self.path is None) == (self.query is None):
             raise ValueError("name a path or a query, one of them")
+        _check_query(self.query)
         return self
 
 
@@ -117,6 +135,7 @@ class Source(Section):
     def check_source(self) -> Self:
         if self.events is not None and self.query is not None:
             raise ValueError("events and query are given: keep one of them")
+        _check_query(self.query)
         if self.timezone not in _time_zones():
             raise ValueError(f"timezone {self.timezone!r} is unknown; names are those of the IANA list, such as Europe/Prague")
         return self
@@ -142,6 +161,7 @@ class Quarantine(Section):
             if ";" in reason or not reason.strip() or reason.startswith("malformed"):
                 raise ValueError(f"conditions: the reason {reason!r} must be words without a semicolon, and not begin "
                                  "with 'malformed', which marks lines that are no rows")
+        _check_conditions("conditions", self.conditions)
         return self
 
 
@@ -375,13 +395,7 @@ class Recommendations(Section):
 
     @model_validator(mode="after")
     def check_filters(self) -> Self:
-        import duckdb
-
-        for name, condition in self.filters.items():
-            try:
-                duckdb.SQLExpression(condition)
-            except duckdb.Error as error:
-                raise ValueError(f"filters.{name}: {condition!r} is no SQL condition: {str(error).splitlines()[0]}") from None
+        _check_conditions("filters", self.filters)
         return self
 
 

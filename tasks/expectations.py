@@ -7,6 +7,7 @@ from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 from tasks.config import Config, Expectation
+from tasks.configured_sql import check_select, in_parentheses
 from tasks.errors import InputError
 from tasks.warehouse import sql
 
@@ -107,6 +108,8 @@ def as_great_expectations(config: Config) -> "list[OfGreatExpectations]":
             kind, arguments = ROWS_AGAINST, {"unexpected_rows_query": _query(expectation, where)}
         if kind == ROWS_AGAINST:
             _check_query(arguments.get("unexpected_rows_query"), where)
+            query = f"from {in_parentheses(arguments['unexpected_rows_query'])}"
+            arguments = arguments | {"unexpected_rows_query": query}
         try:
             found = ExpectationConfiguration(type=kind, kwargs=arguments, meta={"place": place}).to_domain_obj()
         except (TypeError, ValueError) as error:
@@ -169,22 +172,20 @@ def _check_kind(kind: str, where: str) -> None:
 
 
 def _check_query(query: Any, where: str) -> None:
-    """Raises InputError unless it is one SQL query over {batch}."""
-    import duckdb
-
+    """Raises InputError unless it is one SQL query over {batch} that only reads."""
     if not isinstance(query, str):
         raise InputError(f"{where}: unexpected_rows_query is {query!r}, but must be a SQL query over {{batch}}")
     try:
         fields = {field for _, field, _, _ in Formatter().parse(query)} - {None}
         if fields - {"batch"}:
             raise ValueError(f"it has {{{min(fields - {'batch'})}}}")
-        statements = duckdb.extract_statements(query.format(batch="events"))
+        filled = query.format(batch="events")
     except ValueError as error:
         raise InputError(f"{where}: {error}; {{batch}} is the events, and other braces are written twice") from None
-    except duckdb.Error as error:
-        raise InputError(f"{where}: {str(error).splitlines()[0]}") from None
-    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise InputError(f"{where}: unexpected_rows_query must be one select, got {query!r}")
+    try:
+        check_select(filled)
+    except ValueError as error:
+        raise InputError(f"{where}: unexpected_rows_query {query!r}: {error}") from None
 
 
 def _check_columns(config: Config, expectation: Expectation, where: str) -> None:

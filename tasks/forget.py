@@ -16,7 +16,7 @@ from tasks.id_types import id_types_of_events
 from tasks.ledger import has_events, make_ledger
 from tasks.lock import locked
 from tasks.progress import working
-from tasks.quoting import identifier, literal
+from tasks.quoting import identifier, literal, visible
 from tasks.warehouse import connect, explained, first_row, flipping, openable, sql, write_json
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def forget(config: Config, user_ids: list[str]) -> Forgotten:
                 raise InputError(f"{config.warehouse} holds no events, and so nobody to forget")
             ids = _as_stored(connection, config, user_ids)
         with working("texts of earlier runs"):
-            _redact_runs(warehouse, ids)
+            _redact_runs(warehouse, _as_shown(ids))
         with connect(events, config) as connection, working("events"):
             connection.execute(sql("macros"))
             forgotten = _leave_ledger(connection, config, ids)
@@ -86,7 +86,7 @@ def finish_forgetting(config: Config, ids: list[str] | None = None) -> None:
         for path in sorted(warehouse.glob("published/*.duckdb")):
             show(f"tables of run {path.stem}")
             with flipping(warehouse):
-                _leave_tables(config, path, ids or [])
+                _leave_tables(config, path, _as_shown(ids or []))
     with connect(events, config) as connection:
         connection.execute("update forgotten set is_done = true")
 
@@ -104,6 +104,11 @@ def _as_stored(connection: "DuckDBPyConnection", config: Config, user_ids: list[
             user_id = user_id.lower() if config.source.ids.lowercase else user_id
         ids.append(user_id)
     return list(dict.fromkeys(ids))
+
+
+def _as_shown(ids: list[str]) -> list[str]:
+    """The ids, and how logs and messages write those of them that a terminal would obey or not show."""
+    return list(dict.fromkeys([*ids, *map(visible, ids)]))
 
 
 def _leave_ledger(connection: "DuckDBPyConnection", config: Config, ids: list[str]) -> Forgotten:

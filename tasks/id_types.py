@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from tasks.config import Quarantine, Source
+from tasks.configured_sql import in_parentheses
 from tasks.errors import InputError
 from tasks.quoting import identifier
 from tasks.source_columns import (
@@ -84,7 +85,7 @@ def _check_conditions(connection: "DuckDBPyConnection", conditions: dict[str, st
 
     for reason, condition in conditions.items():
         try:
-            connection.execute(f"explain select if({condition}, 1, 0) from source_file")
+            connection.execute(f"explain select if({in_parentheses(condition)}, 1, 0) from source_file")
         except duckdb.Error as error:
             raise InputError(f"quarantine.conditions.{reason}: {' '.join(str(error).split())}") from None
 
@@ -92,7 +93,8 @@ def _check_conditions(connection: "DuckDBPyConnection", conditions: dict[str, st
 def _usable(source: Source, quarantine: Quarantine) -> str:
     """The SQL condition that a row is not quarantined for its time, its value or a configured condition."""
     columns = source.columns
-    parts = ["true", *(f"not coalesce({condition}, false)" for condition in quarantine.conditions.values())]
+    conditions = map(in_parentheses, quarantine.conditions.values())
+    parts = ["true", *(f"not coalesce({condition}, false)" for condition in conditions)]
     if columns.timestamp is not None:
         parts.append(f"to_utc({identifier(columns.timestamp)}) is not null")
     if columns.value is not None:

@@ -19,7 +19,7 @@ from tasks.progress import working
 from tasks.quoting import fill, literal
 from tasks.retries import RETRIES
 from tasks.source_columns import OWNERS, close_events, mapped, open_events
-from tasks.source_files import SourceFile, event_files
+from tasks.source_files import SourceFile, event_files, files_beside
 from tasks.source_tables import SourceTable, readable, table_of_events
 from tasks.stages import Events
 from tasks.warehouse import Run, connect, first_row, sql
@@ -46,7 +46,8 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
     """
     files = event_files(run.config.source, run.config.quarantine)
     finish_forgetting(run.config)
-    with connect(run.events, run.config) as connection, _scratch(run) as scratch:
+    reads = [*files_beside(run.config.source), *(file.name for file in files)]
+    with connect(run.events, run.config, reads=reads) as connection, _scratch(run) as scratch:
         make_ledger(connection)
         view_items(connection, run.config, scratch)
         connection.execute("begin")

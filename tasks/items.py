@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger
 
 from tasks.config import Config, Source
+from tasks.configured_sql import in_parentheses
 from tasks.errors import InputError
 from tasks.quoting import fill, identifier
 from tasks.source_columns import EXACT_BELOW, is_integer, is_text, require_column, tidied
@@ -53,7 +54,7 @@ def view_items(connection: "DuckDBPyConnection", config: Config, scratch: Path) 
 
 def _table(connection: "DuckDBPyConnection", source: Source, scratch: Path) -> SourceTable:
     if source.items.query is not None:
-        return SourceTable("source.items.query", source.items.query)
+        return SourceTable("source.items.query", f"from {in_parentheses(source.items.query)}")
     path, *more = find_files(source.items.path, "source.items.path")
     if more:
         raise InputError(f"source.items.path: {source.items.path} names {len(more) + 1} files; name one")
@@ -122,7 +123,7 @@ def _why_not(connection: "DuckDBPyConnection", condition: str, id_type: str) -> 
 
     items = f"(select * replace (try_cast(item_id as {id_type}) as item_id) from source_items)"
     try:
-        connection.execute(f"explain select cast(({condition}\n) as boolean) from {items}").fetchall()
+        connection.execute(f"explain select cast({in_parentheses(condition)} as boolean) from {items}").fetchall()
     except duckdb.Error as error:
         return " ".join(str(error).split())
     return ""

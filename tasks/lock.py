@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from tasks.errors import InputError, RunUnderWay
+from tasks.quoting import visible
 
 SECONDS_FOR_A_GLANCE = 1.0  # whoever only looks at the lock holds it for a moment
 
@@ -41,7 +42,7 @@ def locked(path: Path, wait_seconds: float = 0.0) -> Iterator[None]:
                 "lock_wait_seconds says how long to wait"
             )
         if left := _owner(lock):
-            print(f"taking over the lock of a run that has died ({left})", file=sys.stderr)
+            print(f"taking over the lock of a run that has died ({visible(left)})", file=sys.stderr)
         lock.truncate(0)
         lock.write(json.dumps({"owner": me(), "pid": os.getpid(), "since": datetime.now(UTC).isoformat()}))
         lock.flush()
@@ -62,7 +63,7 @@ def _take(lock: IO, wait_seconds: float) -> bool:
     if _try(lock, fcntl.LOCK_EX, SECONDS_FOR_A_GLANCE):
         return True
     if wait_seconds > 0:
-        print(f"waiting up to {wait_seconds:g} s for another run ({_owner(lock)})", file=sys.stderr)
+        print(f"waiting up to {wait_seconds:g} s for another run ({visible(_owner(lock))})", file=sys.stderr)
     return _try(lock, fcntl.LOCK_EX, wait_seconds)
 
 

@@ -129,8 +129,9 @@ class Output:
         path = self.run.warehouse / "published" / self.run.run_id / f"{table}.parquet"
         path.parent.mkdir(exist_ok=True)
         self.connection.execute(f"copy ({query}) to '{path}' (format parquet)", parameters)
-        columns = _typed(self.connection, path)
-        self.connection.execute(f"create view output.{table} as select {columns} from read_parquet('{path}')")
+        rows = f"read_parquet('{path}', hive_partitioning = false)"
+        columns = _typed(self.connection, rows)
+        self.connection.execute(f"create view output.{table} as select {columns} from {rows}")
 
 
 def _write_model_tables(output: Output, source: lists.Lists, interactions: Interactions) -> None:
@@ -140,7 +141,7 @@ def _write_model_tables(output: Output, source: lists.Lists, interactions: Inter
     _write_lists(output, source, n_users * _n_listed(output.run) * row_bytes["user_topk"])
     output.register("user_vectors", lists.user_vectors(source))
     output.write("user_embeddings", n_users * row_bytes["user_embeddings"])
-    pairs = f"from read_parquet('{output.run.folder / interactions.path}')"
+    pairs = f"from read_parquet('{output.run.folder / interactions.path}', hive_partitioning = false)"
     anew = "" if output.reuse is None else "where user_id in (select user_id from changed where has_new_history)"
     output.connection.execute(f"create temp view histories as {pairs} {anew}")
     items = str(output.run.folder / "items.parquet")
@@ -182,12 +183,12 @@ def _bytes(size: str) -> float:
     return float(number) * (1024 if binary else 1000) ** ("KMGT".index(unit) + 1)
 
 
-def _typed(connection: "DuckDBPyConnection", path: Path) -> str:
-    """The columns of a Parquet file, which knows lists of any length only."""
-    columns = [column for (column, *_) in connection.execute(f"describe from read_parquet('{path}')").fetchall()]
+def _typed(connection: "DuckDBPyConnection", rows: str) -> str:
+    """The columns of the rows of a Parquet file, which knows lists of any length only."""
+    columns = [column for (column, *_) in connection.execute(f"describe from {rows}").fetchall()]
     if "embedding" not in columns:
         return "*"
-    factors = first_row(connection, f"select max(len(embedding)) from read_parquet('{path}')")[0]
+    factors = first_row(connection, f"select max(len(embedding)) from {rows}")[0]
     return f"* replace (cast(embedding as float[{factors}]) as embedding)"
 
 

@@ -12,8 +12,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from tasks.quoting import visible_lines
+
 SECONDS_BETWEEN_SAMPLES = 0.02
 LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
+
+
+def show_lines(record: logging.LogRecord) -> bool:
+    """Names and values from data, which a message holds, cannot command the terminal that shows the log."""
+    if (message := record.getMessage()) != (shown := visible_lines(message)):
+        record.msg, record.args = shown, ()
+    return True
 
 
 class JsonLines(logging.Handler):
@@ -50,6 +59,7 @@ def log_to(path: Path, run_id: str) -> Iterator[None]:
     handler = JsonLines(path, run_id)
     for name in LOGGERS:
         logging.getLogger(name).addHandler(handler)
+        logging.getLogger(name).addFilter(show_lines)
     try:
         yield
     except Exception as error:

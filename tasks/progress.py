@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from tasks.observe import LOGGERS
+from tasks.quoting import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,10 +59,10 @@ class _AtWork:
     """The step that is at work, how far it is, and since when."""
 
     def __init__(self, step: str, share: Callable[[], float]):
-        self._now = step, share, time.monotonic()  # replaced as a whole: another thread reads it
+        self._now = visible(step), share, time.monotonic()  # replaced as a whole: another thread reads it
 
     def go_on(self, step: str, share: float = 0.0) -> None:
-        before, _, since = self._now
+        (before, _, since), step = self._now, visible(step)
         self._now = step, lambda: share, since if step == before else time.monotonic()
 
     def look(self) -> tuple[str, float | None, float]:

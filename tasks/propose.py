@@ -87,7 +87,11 @@ def _read(path: Path) -> Table:
     if reader_of(path) == "database":
         raise InputError(f"{path}: elsa init reads no databases; copy config/template.yaml and set source.table")
     encoding = _encoding(path) if reader_of(path) == "csv" else "utf-8"
-    with connect(":memory:", Config()) as connection, TemporaryDirectory() as scratch, readable(path):
+    with (
+        TemporaryDirectory() as scratch,
+        connect(":memory:", Config(), reads=[str(path), scratch]) as connection,
+        readable(path),
+    ):
         table = table_of_items(connection, Source(csv=Csv(encoding=encoding)), path, Path(scratch))
         relation = connection.sql(table.select).limit(N_ROWS)
         names, rows = relation.columns, relation.fetchall()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tasks.config import Config
 from tasks.errors import InputError
 from tasks.lock import age
+from tasks.quoting import typeable, visible
 from tasks.warehouse import connect, current_run_id, first_row, list_runs, publications, sql
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def recommend(config: Config, user_id: str, k: int) -> str:
         config,
         "queries/recommend",
         {"user_id": user_id, "k": k},
-        f"user {user_id} occurs in no event of the published run, or has seen every item",
+        f"user {visible(user_id)} occurs in no event of the published run, or has seen every item",
     )
 
 
@@ -38,7 +39,7 @@ def similar(config: Config, item_id: str, k: int) -> str:
         config,
         "queries/similar",
         {"item_id": item_id, "k": k},
-        f"item {item_id} is not in the published catalogue, or has no neighbours in it; it may have too few "
+        f"item {visible(item_id)} is not in the published catalogue, or has no neighbours in it; it may have too few "
         "interactions, or the rules of recommendations leave none",
     )
 
@@ -50,13 +51,13 @@ def explain(config: Config, user_id: str, item_id: str, k: int) -> str:
         config,
         "queries/explain",
         {**pair, "k": k},
-        f"user {user_id} has no history that counts, or has only this item, or the published model has "
-        f"no weights for item {item_id}",
+        f"user {visible(user_id)} has no history that counts, or has only this item, or the published model has "
+        f"no weights for item {visible(item_id)}",
     )
     with open_published(config) as connection:
         score, title, n = first_row(connection, sql("queries/explained"), pair)
-    named = f"item {item_id} ({title})" if title else f"item {item_id}"
-    return f"{named} scores {score:.4f} for user {user_id}, from {n} items of the history\n{reasons}"
+    named = visible(f"item {item_id} ({title})" if title else f"item {item_id}")
+    return f"{named} scores {score:.4f} for user {visible(user_id)}, from {n} items of the history\n{reasons}"
 
 
 def rejected(config: Config, n: int) -> str:
@@ -94,7 +95,7 @@ def runs(config: Config) -> str:
             notes.append("{action} at {at:.16} by {by}: {reason}".format(**last[run_id]))
         lines.append(
             f"{'→' if run_id == current else ' '} {run_id:<24}{age(seconds):<9}{manifest['status']:<12}{metric:<20}"
-            f"{'; '.join(notes)}".rstrip()
+            f"{visible('; '.join(notes))}".rstrip()
         )
     return "\n".join(lines)
 
@@ -146,7 +147,7 @@ def example_queries(config: Config) -> list[Query]:
 
 
 def _literal(value: object) -> str:
-    return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
+    return str(value) if isinstance(value, int) else typeable(str(value))
 
 
 def open_published(config: Config) -> "DuckDBPyConnection":

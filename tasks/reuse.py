@@ -79,7 +79,8 @@ def reuse_earlier(
     files = {name: str(run.folder / f"{name}.parquet") for name in ("interactions", "users")}
     connection.execute(sql("changed_users"), files | {"n_listed": n_listed})
     rows = """
-        select user_idx from read_parquet($users) semi join (from changed where has_new_list) using (user_id)
+        select user_idx from read_parquet($users, hive_partitioning = false)
+        semi join (from changed where has_new_list) using (user_id)
         order by user_idx
     """
     users = connection.execute(rows, {"users": files["users"]}).fetchnumpy()["user_idx"]

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
 
+from tasks.configured_sql import in_parentheses
 from tasks.errors import InputError
 from tasks.retries import RETRIES
 from tasks.stages import RULES, Rules
@@ -78,7 +79,7 @@ def _all_filters(connection: "DuckDBPyConnection", run: Run) -> str:
 
     conditions = []
     for name, condition in run.config.recommendations.filters.items():
-        conditions.append(f"coalesce(cast(({condition}\n) as boolean), false)")  # it may end in a comment
+        conditions.append(f"coalesce(cast({in_parentheses(condition)} as boolean), false)")
         try:
             connection.execute(f"select count(*) filter (where {conditions[-1]}) from warehouse.items").fetchall()
         except duckdb.Error as error:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks.config import Quarantine, Source
+from tasks.configured_sql import in_parentheses
 from tasks.errors import InputError
 from tasks.quoting import identifier, literal
 from tasks.source_tables import SourceTable, readable
@@ -91,7 +92,10 @@ def mapped(opened: Opened, source: Source, types: dict[str, str], quarantine: Qu
         selected += _id(given, kind, types[ours], ours, owner)
     for ours in ("event_id", "timestamp", "value", "event_type"):
         selected.append(f"{_other(opened, source, ours)} as {ours}")
-    reasons = [f"if({condition}, {literal(reason)}, null)" for reason, condition in quarantine.conditions.items()]
+    reasons = [
+        f"if({in_parentheses(condition)}, {literal(reason)}, null)"
+        for reason, condition in quarantine.conditions.items()
+    ]
     selected.append(f"nullif(concat_ws('; ', {', '.join(['null', *reasons])}), '') as conditions")
     rows = "(select __row as __whole_row, * from source_file as __row) as source_file"  # a condition may name it
     return f"select {', '.join(selected)} from {rows}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from tasks.config import Quarantine, Source
+from tasks.configured_sql import files_in
 from tasks.errors import InputError
 from tasks.warehouse import digest_of_file
 
@@ -51,6 +52,16 @@ def event_files(source: Source, quarantine: Quarantine) -> list[SourceFile]:
         SourceFile(str(path), path.stat().st_size, f"{digest_of_file(path)}:{_digest(how)}")
         for path in find_files(source.events, "source.events")
     ]
+
+
+def files_beside(source: Source) -> list[str]:
+    """The absolute paths that the source's queries and its metadata are read from. Raises as `find_files` does."""
+    found = [] if source.query is None else files_in(source.query)
+    if source.items is None:
+        return found
+    if source.items.query is not None:
+        return found + files_in(source.items.query)
+    return found + list(map(str, find_files(source.items.path, "source.items.path")))
 
 
 def _digest(text: str) -> str:

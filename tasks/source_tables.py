@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.config import Quarantine, Source
+from tasks.configured_sql import in_parentheses
 from tasks.csv_files import beginning_of, open_csv
 from tasks.errors import InputError
 from tasks.quoting import fill, identifier, literal
@@ -71,7 +72,7 @@ def table_of_events(
     Copies that are needed go into the folder `scratch`. Raises InputError where the file cannot be read at all.
     """
     if file.format == "query":
-        return SourceTable(file.name, source.query.strip().rstrip(";"))
+        return SourceTable(file.name, f"from {in_parentheses(source.query)}")
     columns = source.columns.mapped()
     ids = tuple(columns[name] for name in ("user_id", "item_id", "event_id") if name in columns)
     wanted = Wanted(tuple(columns.values()), ids, source.columns.item_id)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation as OfGreatExpectations
 
 N_EXAMPLES = 3
+CLOSED = {"enable_external_access": False, "autoinstall_known_extensions": False, "lock_configuration": True}
 
 
 @task(**RETRIES)
@@ -86,7 +87,7 @@ def _run(run: Run, expectations: "list[OfGreatExpectations]") -> list[Any]:
             "isolation_level": "AUTOCOMMIT",
             "skip_autocommit_rollback": True,
             "pool_reset_on_return": None,
-            "connect_args": {"read_only": True, "config": {"memory_limit": run.config.memory_limit}},
+            "connect_args": {"read_only": True, "config": {"memory_limit": run.config.memory_limit, **CLOSED}},
         },
     )
     try:
@@ -128,7 +129,7 @@ def _exceptions(result: Any) -> Iterator[str]:
 def _examples(run: Run, query: str) -> str:
     """A few of the rows against an expectation."""
     with connect(run.events, run.config, read_only=True) as connection:
-        rows = connection.execute(f"select * from ({query.format(batch='events')}) limit {N_EXAMPLES}")
+        rows = connection.execute(f"{query.format(batch='events')} limit {N_EXAMPLES}")
         names = [column[0] for column in rows.description]
         return "; ".join(
             ", ".join(f"{name} {value}" for name, value in zip(names, row, strict=True) if value is not None)

@@ -1,11 +1,13 @@
 """Where a run's files live, who may write, and how SQL is run."""
 
+import glob
 import hashlib
 import json
 import os
 import shutil
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ from tasks.config import Config
 from tasks.errors import InputError, WarehouseBusy
 from tasks.lock import is_locked, locked
 from tasks.observe import PeakMemory, log_to, name_flow_run
+from tasks.quoting import fill, literal, visible
 from tasks.stages import rows_of
 
 if TYPE_CHECKING:
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 FULL_DISK = ("No space left", "quota exceeded")
 NO_ENTRY = ("Read-only file system", "Permission denied", "Input/output error")
 SECONDS_FOR_A_FLIP = 60.0  # whoever flips or prunes holds the lock for moments
-ODD_IN_PATHS = "'\"$?#%;"  # DuckDB or SQLAlchemy would read more into them
+ODD_IN_PATHS = "'\"$?#%;*[\\"  # DuckDB or SQLAlchemy would read more into them
+_settings = threading.Lock()  # threads that open one file share its settings
 _peaks: dict[str, PeakMemory] = {}  # of the runs that are open in this process
 
 
@@ -113,8 +117,11 @@ def _peak_memory(run: Run) -> Iterator[None]:
 
 def _folder(config: Config) -> Path:
     warehouse = Path(config.warehouse).absolute()
-    if odd := set(str(warehouse)) & set(ODD_IN_PATHS):
-        raise InputError(f"warehouse {warehouse}: its path has {' '.join(sorted(odd))} in it; choose one without")
+    if odd := {sign for sign in str(warehouse) if sign in ODD_IN_PATHS or visible(sign) != sign}:
+        signs = " ".join(map(visible, sorted(odd)))
+        raise InputError(f"warehouse {visible(warehouse)}: its path has {signs} in it; choose one without")
+    if config.warehouse.startswith("~"):
+        raise InputError(f"warehouse {config.warehouse}: ~ stands for no folder here; write the whole path")
     try:
         warehouse.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -242,15 +249,32 @@ def publications(warehouse: Path) -> list[dict]:
     return entries
 
 
-def connect(path: Path | str, config: Config, *, read_only: bool = False) -> "duckdb.DuckDBPyConnection":
-    """A DuckDB connection in UTC, within the configured memory. Raises as `openable` does."""
+def connect(
+    path: Path | str, config: Config, *, read_only: bool = False, reads: Sequence[str] = ()
+) -> "duckdb.DuckDBPyConnection":
+    """A DuckDB connection in UTC, within the configured memory, which has no access to other files than these:
+
+    those in the warehouse and the files and folders `reads`, absolute paths. Raises as `openable` does.
+    """
     import duckdb
 
-    with openable(path):
-        connection = duckdb.connect(str(path), read_only=read_only)
+    warehouse = Path(config.warehouse).absolute()
+    named = [path for path in reads if os.path.isfile(path)]
+    files = dict.fromkeys(name for path in named for name in (path, glob.escape(path), f"{path}.wal"))
+    folders = [str(warehouse), os.path.realpath(warehouse), *(path for path in reads if path not in files)]
+    with _settings:
+        with openable(path):
+            connection = duckdb.connect(str(path), read_only=read_only)
+        if not first_row(connection, "select current_setting('lock_configuration')")[0]:
+            settings = fill(
+                sql("connection"),
+                memory_limit=literal(config.memory_limit),
+                temp_directory=literal(str(warehouse / "tmp")),
+                folders=", ".join(map(literal, folders)),
+                files=", ".join(map(literal, files)),
+            )
+            connection.execute(settings)
     connection.execute("set timezone = 'UTC'")
-    connection.execute(f"set memory_limit = '{config.memory_limit}'")
-    connection.execute(f"set temp_directory = '{Path(config.warehouse).absolute() / 'tmp'}'")
     return connection
 
 

@@ -26,7 +26,7 @@ def test_a_night_and_then_the_tables(my_config: str, world: Path, capfd: pytest.
     run_id = re.search(r"^run (\S+): published$", shown, re.MULTILINE)[1]
     for words in ("passed: ndcg@10", "beside popularity", "elsa", "popularity", "ndcg@5", "warehouse/current.duckdb"):
         assert words in shown
-    assert shown.count("-readonly 'warehouse/current.duckdb' <<'SQL'\nselect") == 3
+    assert shown.count("-readonly warehouse/current.duckdb <<'SQL'\nselect") == 3
 
     assert main(["recommend", "5", "-k", "3", "--config", my_config]) == 0
     listed = capfd.readouterr().out

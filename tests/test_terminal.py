@@ -209,7 +209,7 @@ def test_the_program_in_printed_queries_is_one_that_is_there(
     (shop / "duckdb").chmod(0o755)
     assert "pip" not in (shown := program()) and "\nduckdb -readonly" in shown
     python.with_name("duckdb").write_text("")
-    assert "\n'an env/bin/duckdb' -readonly 'warehouse/current.duckdb'" in program()
+    assert "\n'an env/bin/duckdb' -readonly warehouse/current.duckdb" in program()
     monkeypatch.chdir(shop / "data")
     Path("warehouse").symlink_to(shop / "warehouse")
     assert f"\n'{python.with_name('duckdb')}' -readonly" in program()

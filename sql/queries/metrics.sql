@@ -6,7 +6,7 @@ with shown as (
         k,
         model,
         printf(if(metric = 'novelty', '%.2f  (%.2f to %.2f)', '%.4f  (%.4f to %.4f)'), value, low, high) as mean
-    from read_parquet($metrics)
+    from read_parquet($metrics, hive_partitioning = false)
 )
 
 select

@@ -1,7 +1,7 @@
 -- grain: one row per run: the named metric of that night's own model, with its interval, and of popularity
 with named as (
     select string_split(filename, '/')[-2] as run_id, * exclude (filename)
-    from read_parquet($files, filename = true, union_by_name = true)
+    from read_parquet($files, filename = true, union_by_name = true, hive_partitioning = false)
     where metric = $metric and k = $k
 )
 

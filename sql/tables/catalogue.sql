@@ -15,5 +15,5 @@ select
     r.available_until
 from scored_items as s
 left join neighbors as n on s.item_id = n.item_id
-left join read_parquet($rules) as r on s.item_id = r.item_id
+left join read_parquet($rules, hive_partitioning = false) as r on s.item_id = r.item_id
 order by s.item_id;

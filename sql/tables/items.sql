@@ -1,7 +1,7 @@
 -- grain: one row per item that occurs in an event, with the source's metadata where it has some
 create table output.items as
 with seen as (
-    select distinct item_id from read_parquet($interactions)
+    select distinct item_id from read_parquet($interactions, hive_partitioning = false)
 )
 
 select s.item_id, m.* exclude (item_id)

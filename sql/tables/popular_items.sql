@@ -4,5 +4,5 @@ select
     cast(row_number() over (order by n_users desc, item_id) as integer) as rank,
     item_id,
     cast(n_users as float) as score
-from read_parquet($items)
+from read_parquet($items, hive_partitioning = false)
 order by rank;

@@ -6,6 +6,7 @@ with manifests as (
     from read_json(
         $manifests,
         format = 'unstructured',
+        hive_partitioning = false,
         maximum_object_size = 100000000,
         columns = {
             run_id: 'VARCHAR',

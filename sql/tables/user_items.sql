@@ -2,5 +2,5 @@
 create table output.user_items as
 select h.user_id, h.item_id, h.weight
 from histories as h
-semi join read_parquet($items) as c on h.item_id = c.item_id
+semi join read_parquet($items, hive_partitioning = false) as c on h.item_id = c.item_id
 order by h.user_id, h.item_id;

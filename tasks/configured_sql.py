@@ -1,0 +1,99 @@
+"""SQL that the configuration gives: one SELECT or one expression that reads and never writes; the files it names."""
+
+import glob
+import json
+import os
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from duckdb import Statement
+
+MAKING_ROWS = re.compile(
+    r"read_\w+|parquet_\w+|sniff_csv|glob|range|generate_series|unnest|repeat|repeat_row|json_each|json_tree"
+)
+
+
+def check_select(query: str) -> None:
+    """Raises ValueError unless it is one SELECT that only reads."""
+    _require_select(query)
+    _require_reading(f"from {in_parentheses(query)}")
+
+
+def check_expression(expression: str) -> None:
+    """Raises ValueError unless it is one expression that only reads."""
+    import duckdb
+
+    try:
+        duckdb.SQLExpression(expression)
+    except duckdb.Error as error:
+        raise ValueError(_first_line(error)) from None
+    _require_reading(f"select {in_parentheses(expression)}")
+
+
+def in_parentheses(given: str) -> str:
+    """A query or an expression as a part of ours: a comment at its end takes nothing of what follows with it."""
+    return f"({given.strip().rstrip(';')}\n)"
+
+
+def files_in(query: str) -> list[str]:
+    """The absolute paths that a query names in its text: files, and the folders that its globs look into."""
+    named = []
+    for node in _nodes(_parsed(query)):
+        if node.get("type") == "BASE_TABLE":
+            named.append(node["table_name"])
+        elif node.get("type") == "TABLE_FUNCTION":
+            texts = (inner.get("literal") for inner in _nodes(node["function"]["arguments"][:1]))
+            named += [text["text"] for text in texts if text and text["kind"] == "STRING"]
+    return [os.path.abspath(os.path.expanduser(_before_glob(one.removeprefix("file://")))) for one in named if one]
+
+
+def _before_glob(path: str) -> str:
+    return os.path.dirname(glob.magic_check.split(path)[0]) or "." if glob.has_magic(path) else path
+
+
+def _require_reading(query: str) -> None:
+    """Raises ValueError unless the query is one SELECT that only reads, and leaves nothing to be filled in."""
+    if _require_select(query).named_parameters:
+        raise ValueError("it has a parameter, $ or ?, for which there is no value")
+    for node in _nodes(_parsed(query)):
+        kind = str(node.get("type"))
+        if kind.endswith("_QUERY_NODE"):
+            raise ValueError(f"it may only read, but has {kind.removesuffix('_QUERY_NODE')}")
+        if kind == "TABLE_FUNCTION" and not MAKING_ROWS.fullmatch(node["function"]["function_name"].lower()):
+            raise ValueError(f"{node['function']['function_name']}() may not be called here")
+
+
+def _require_select(query: str) -> "Statement":
+    import duckdb
+
+    try:
+        statements = duckdb.extract_statements(query)
+    except duckdb.Error as error:
+        raise ValueError(_first_line(error)) from None
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        kinds = ", ".join(statement.type.name for statement in statements)
+        raise ValueError(f"it must be one select, but is {kinds or 'empty'}")
+    return statements[0]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def _parsed(query: str) -> dict:
+    """DuckDB's tree of a SELECT."""
+    import duckdb
+
+    with duckdb.cursor() as connection:
+        return json.loads(connection.execute("select json_serialize_sql($query)", {"query": query}).fetchall()[0][0])
+
+
+def _nodes(tree: dict | list) -> Iterator[dict]:
+    """Every object in a tree."""
+    if isinstance(tree, dict):
+        yield tree
+    for inner in tree.values() if isinstance(tree, dict) else tree:
+        if isinstance(inner, dict | list):
+            yield from _nodes(inner)
