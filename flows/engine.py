@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,24 @@ def _server() -> Iterator[None]:
     with settings.temporary_settings(set_defaults=defaults):
         if url := settings.PREFECT_API_URL.value():
             _require_answer(url)
+            yield
+        else:
+            with _temporary_server():
+                yield
+
+
+@contextmanager
+def _temporary_server() -> Iterator[None]:
+    """Has Prefect start one that ends with this process, and that no web page in a browser here can command."""
+    from prefect import settings
+
+    from flows.temporary_server import TemporaryServer
+
+    TemporaryServer()
+    auth = f"elsa:{secrets.token_urlsafe(32)}"
+    with settings.temporary_settings(
+        {settings.PREFECT_SERVER_API_AUTH_STRING: auth, settings.PREFECT_API_AUTH_STRING: auth}
+    ):
         yield
 
 
@@ -53,7 +72,8 @@ def _require_answer(url: str) -> None:
         said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InputError(
             f"PREFECT_API_URL is {url!r}, but no Prefect server can be used there: {said}. Start the server, correct "
-            "PREFECT_API_URL (environment or Prefect profile), or unset it to run without a server"
+            "PREFECT_API_URL and PREFECT_API_AUTH_STRING (environment or Prefect profile), or unset PREFECT_API_URL "
+            "to run without a server"
         ) from None
 
 
