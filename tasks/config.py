@@ -577,8 +577,8 @@ def given_config(given: GivenConfig) -> Config:
     if isinstance(given, dict) and os.environ.get("ELSA_ALLOW_CONFIG_TEXT") == "1":
         return _checked(given, "the run's configuration")
     if not isinstance(given, str):
-        raise InputError(f"the parameter config must be {NAMED}; to take the configuration itself, "
-                         "set ELSA_ALLOW_CONFIG_TEXT=1 for the worker")
+        raise InputError(f"the parameter config must be {NAMED}: make deploy puts it in place; to take the "
+                         "configuration itself, set ELSA_ALLOW_CONFIG_TEXT=1 for the worker")
     _require_name_of_yaml(given)
     if not os.path.isfile(given):
         raise InputError(f"the parameter config is {given[:200]!r}: there is no such file (looked in {Path.cwd()})")

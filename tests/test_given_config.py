@@ -11,6 +11,7 @@ from flows.hooks import record_end
 from flows.rollback import rollback
 from tasks.config import Config, as_parameters, given_config
 from tasks.errors import InputError
+from tasks.warehouse import open_run
 from tests.conftest import config, settings
 
 WRITES = {"query": "copy (select 1) to 'stolen.csv'; select 1 as user_id"}
@@ -88,6 +89,16 @@ def test_a_configuration_is_checked_before_it_is_deployed(folder: Path) -> None:
 def test_a_flow_refuses_it(given: object, without_prefect: None) -> None:
     with pytest.raises(InputError, match="must be the name of a configuration file"):
         rollback.fn(given)
+
+
+@pytest.mark.parametrize("name", ["../../other/runs/1", "1/../../../other/runs/1", "{}/other/runs/1", "1/", ".", ""])
+def test_a_run_to_resume_is_one_of_the_warehouse(folder: Path, name: str) -> None:
+    for run in (folder / "other/runs/1", folder / "warehouse/runs/1", folder / "warehouse/published"):
+        run.mkdir(parents=True)
+        (run / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match="there is no run"), open_run(config(), resume=name.format(folder)):
+        pass
+    assert (folder / "other/runs/1/manifest.json").exists()
 
 
 def test_a_hook_takes_text_only_of_a_run_that_no_deployment_started(folder: Path) -> None:
