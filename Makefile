@@ -26,7 +26,7 @@ test-slow: .venv/.ready  ## the tests that take minutes
 test-crash: .venv/.ready  ## nights that are killed at every step and at random moments, and the counts
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m crash -s
 
-test-operations: .venv/.ready  ## a real Prefect server and worker, nights that are killed (4 minutes)
+test-operations: .venv/.ready  ## a real Prefect server and worker, nights that are killed, a web page that attacks (5 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m operations
 
 test-gpu: .venv/.ready  ## the tests that need a CUDA device; skipped, with the reason, where there is none
