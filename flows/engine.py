@@ -3,6 +3,8 @@
 import logging
 import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -43,12 +45,18 @@ def _server() -> Iterator[None]:
 
 @contextmanager
 def _temporary_server() -> Iterator[None]:
-    """Has Prefect start one that ends with this process, and that no web page in a browser here can command."""
+    """Has Prefect start ours where it needs one: it ends with this process, and no web page can command it."""
     from prefect import settings
+    from prefect.server.api.server import SubprocessASGIServer
 
-    from flows.temporary_server import TemporaryServer
+    class TemporaryServer(SubprocessASGIServer):
+        def _run_uvicorn_command(self) -> subprocess.Popen:
+            own = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+            given = settings.get_current_settings().to_environment_variables(exclude_unset=True)
+            command = [sys.executable, "-P", "-m", "flows.temporary_server", str(self.port)]
+            return subprocess.Popen(command, env={**os.environ, **own, **given}, stdin=subprocess.PIPE)
 
-    TemporaryServer()
+    TemporaryServer()  # Prefect asks for an instance of its class, and gets the one that is there
     auth = f"elsa:{secrets.token_urlsafe(32)}"
     with settings.temporary_settings(
         {settings.PREFECT_SERVER_API_AUTH_STRING: auth, settings.PREFECT_API_AUTH_STRING: auth}
