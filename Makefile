@@ -26,7 +26,7 @@ test-slow: .venv/.ready  ## the tests that take minutes
 test-crash: .venv/.ready  ## nights that are killed at every step and at random moments, and the counts
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m crash -s
 
-test-operations: .venv/.ready  ## a real Prefect server and worker, nights that are killed (4 minutes)
+test-operations: .venv/.ready  ## a real Prefect server and worker, nights that are killed, a web page that attacks (5 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m operations
 
 test-gpu: .venv/.ready  ## the tests that need a CUDA device; skipped, with the reason, where there is none
@@ -37,23 +37,25 @@ test-pages: .venv/.explore .venv/.pages  ## the report and the explore page in C
 	@OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_pages.py
 
 # a real Prefect on this machine alone; for another one, set PREFECT_API_URL
+WITH_AUTH := $(BIN)/python -m flows.auth
 server deploy worker: export PREFECT_HOME ?= $(CURDIR)/.prefect
 server deploy worker: export PREFECT_API_URL ?= http://127.0.0.1:4200/api
 server deploy worker: export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 server deploy worker: export DO_NOT_TRACK ?= 1
+server: export PREFECT_SERVER_CORS_ALLOWED_ORIGINS ?= http://127.0.0.1:4200,http://localhost:4200
 deploy: export ELSA_CONFIG = $(if $(filter file,$(origin CONFIG)),$(or $(ELSA_CONFIG_GIVEN),$(error which configuration? make deploy CONFIG=my.yaml)),$(CONFIG))
 deploy: export ELSA_HOME ?= $(CURDIR)
 
 server: .venv/.ready  ## a Prefect server on 127.0.0.1:4200; stop it with Ctrl-C
-	@$(BIN)/prefect server start --host 127.0.0.1 --port 4200
+	@$(WITH_AUTH) $(BIN)/prefect server start --host 127.0.0.1 --port 4200
 
 deploy: .venv/.ready  ## put the deployments and automations in place on the server
-	@$(BIN)/prefect work-pool inspect elsa >/dev/null 2>&1 || $(BIN)/prefect work-pool create elsa --type process
-	@$(BIN)/prefect --no-prompt deploy --all
-	@$(BIN)/python -m flows.automations
+	@$(WITH_AUTH) $(BIN)/prefect work-pool inspect elsa >/dev/null 2>&1 || $(WITH_AUTH) $(BIN)/prefect work-pool create elsa --type process
+	@$(WITH_AUTH) $(BIN)/prefect --no-prompt deploy --all
+	@$(WITH_AUTH) $(BIN)/python -m flows.automations
 
 worker: .venv/.ready  ## run what is scheduled; stop it with Ctrl-C
-	@$(BIN)/prefect worker start --pool elsa
+	@$(WITH_AUTH) $(BIN)/prefect worker start --pool elsa
 
 lint: .venv/.ready  ## style and unused code
 	@$(BIN)/ruff check --quiet

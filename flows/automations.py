@@ -8,25 +8,28 @@ from uuid import UUID
 
 import yaml
 
+from tasks.plain_text import plain_in_template
+
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 PATH = Path("automations.yaml")
 NOTIFY = "send-notification"
+MESSAGE = plain_in_template("flow_run.state.message or ''")
 HOW_TO = "set ELSA_ALERT_BLOCK to a notification block of Prefect, such as slack-webhook/ops"
 
 
 def put_in_place(path: Path, block: str | None) -> list[str]:
-    """Creates the file's automations, in which $block is the notification block of that type and name.
+    """Creates the file's automations: $block is the notification block of that type and name, $message as MESSAGE.
 
-    Without one, it is the block that they have had so far; where they never had one, those that need it are left out.
-    Returns the names of what is in place. Raises ValueError where Prefect has no such block.
+    Without a block, it is the one that they have had so far; where they never had one, those that need it are left
+    out. Returns the names of what is in place. Raises ValueError where Prefect has no such block.
     """
     from prefect.client.orchestration import get_client
     from prefect.events.schemas.automations import AutomationCore
 
     with get_client(sync_client=True) as client:
-        wanted = yaml.safe_load(path.read_text())["automations"]
+        wanted = read_automations(path)
         block_id = _block_so_far(client, wanted) if block is None else str(_block_id(client, block))
         placed = [one for one in wanted if block_id or "$block" not in str(one)]
         for one in placed:
@@ -37,6 +40,15 @@ def put_in_place(path: Path, block: str | None) -> list[str]:
                 client.delete_automation(earlier.id)
             client.create_automation(AutomationCore.model_validate(one))
     return [one["name"] for one in placed]
+
+
+def read_automations(path: Path) -> list[dict]:
+    """The file's automations with what $message stands for."""
+    wanted = yaml.safe_load(path.read_text())["automations"]
+    for action in (action for one in wanted for action in one["actions"] if action["type"] == NOTIFY):
+        for part in ("subject", "body"):
+            action[part] = action[part].replace("$message", MESSAGE)
+    return wanted
 
 
 def _block_id(client: "SyncPrefectClient", block: str) -> UUID:

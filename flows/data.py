@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from tasks.config import Config
+from tasks.config import GivenConfig, given_config
 from tasks.drift import watch_drift
 from tasks.expectations import check_expectations
 from tasks.ingest import ingest
@@ -12,17 +12,18 @@ from tasks.warehouse import end_run, open_run
 
 
 @flow(name="ingest")
-def ingest_alone(config: Config) -> Events:
+def ingest_alone(config: GivenConfig) -> Events:
     """Takes in what is new or changed."""
-    with open_run(config, kind="ingest") as run:
+    with open_run(given_config(config), kind="ingest") as run:
         events = ingest(run)
         end_run(run, "ingested")
     return events
 
 
 @flow(name="validate")
-def validate_alone(config: Config) -> Validated:
+def validate_alone(config: GivenConfig) -> Validated:
     """Checks the expectations about all events that were taken in, and how the new ones differ from earlier ones."""
+    config = given_config(config)
     check_expectations(config)
     with open_run(config, kind="validate") as run:
         validated = validate(run)

@@ -2,6 +2,9 @@
 
 import logging
 import os
+import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -34,6 +37,30 @@ def _server() -> Iterator[None]:
     with settings.temporary_settings(set_defaults=defaults):
         if url := settings.PREFECT_API_URL.value():
             _require_answer(url)
+            yield
+        else:
+            with _temporary_server():
+                yield
+
+
+@contextmanager
+def _temporary_server() -> Iterator[None]:
+    """Has Prefect start ours where it needs one: it ends with this process, and no web page can command it."""
+    from prefect import settings
+    from prefect.server.api.server import SubprocessASGIServer
+
+    class TemporaryServer(SubprocessASGIServer):
+        def _run_uvicorn_command(self) -> subprocess.Popen:
+            own = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+            given = settings.get_current_settings().to_environment_variables(exclude_unset=True)
+            command = [sys.executable, "-P", "-m", "flows.temporary_server", str(self.port)]
+            return subprocess.Popen(command, env={**os.environ, **own, **given}, stdin=subprocess.PIPE)
+
+    TemporaryServer()  # Prefect asks for an instance of its class, and gets the one that is there
+    auth = f"elsa:{secrets.token_urlsafe(32)}"
+    with settings.temporary_settings(
+        {settings.PREFECT_SERVER_API_AUTH_STRING: auth, settings.PREFECT_API_AUTH_STRING: auth}
+    ):
         yield
 
 
@@ -53,7 +80,8 @@ def _require_answer(url: str) -> None:
         said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InputError(
             f"PREFECT_API_URL is {url!r}, but no Prefect server can be used there: {said}. Start the server, correct "
-            "PREFECT_API_URL (environment or Prefect profile), or unset it to run without a server"
+            "PREFECT_API_URL and PREFECT_API_AUTH_STRING (environment or Prefect profile), or unset PREFECT_API_URL "
+            "to run without a server"
         ) from None
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.config import Config
+from tasks.config import Config, given_config
 from tasks.report import find_report
 from tasks.warehouse import end_lost_run
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def record_end(flow: "Flow", flow_run: "FlowRun", state: "State") -> None:
     """Writes that the run crashed or was cancelled, and its report; whoever supervises the process calls this."""
-    config = Config.model_validate(flow_run.parameters["config"])
+    given = flow_run.parameters["config"]
+    config = given_config(given) if flow_run.deployment_id else Config.model_validate(given)
     reason = state.message or f"the flow run is {state.name}"
     status = "cancelled" if state.is_cancelling() or state.is_cancelled() else "crashed"
     run_id = end_lost_run(Path(config.warehouse).absolute(), str(flow_run.id), status, reason)

@@ -5,7 +5,7 @@ from prefect.states import Completed, State
 
 from flows.hooks import record_end
 from tasks.candidates import check_candidates
-from tasks.config import Config
+from tasks.config import GivenConfig, given_config
 from tasks.drift import watch_drift
 from tasks.evaluate import evaluate
 from tasks.expectations import check_expectations
@@ -24,11 +24,12 @@ from tasks.warehouse import end_run
 
 
 @flow(name="nightly", on_crashed=[record_end], on_cancellation=[record_end])
-def nightly(config: Config, resume: str | None = None, force_reason: str | None = None) -> State:
+def nightly(config: GivenConfig, resume: str | None = None, force_reason: str | None = None) -> State:
     """Ingests, validates, trains, evaluates and, if the gate lets the model pass, publishes new tables.
 
     `resume` names a run that died or was rejected, to go on with; `force_reason` publishes what the gate rejects.
     """
+    config = given_config(config)
     check_device(config)
     check_expectations(config)
     limit = {"timeout_seconds": config.training_timeout_seconds}

@@ -6,7 +6,7 @@ from prefect.states import Completed, State
 from flows.hooks import record_end
 from tasks.adopt import adopt
 from tasks.candidates import check_candidates
-from tasks.config import Config
+from tasks.config import Config, GivenConfig, given_config
 from tasks.errors import RunUnderWay
 from tasks.expectations import check_expectations
 from tasks.ingest import ingest, take_stock
@@ -22,12 +22,13 @@ from tasks.warehouse import Run, end_run
 
 
 @flow(name="refresh", on_crashed=[record_end], on_cancellation=[record_end])
-def refresh(config: Config) -> State:
+def refresh(config: GivenConfig) -> State:
     """Ingests, validates, and publishes tables of the published model for everyone, new users among them.
 
     Where another run has the warehouse, nothing is done, and the state is called Skipped.
     Whether the new events drift is the next night's to judge, over all that came since the last one.
     """
+    config = given_config(config)
     check_expectations(config)
     try:
         return _refresh(config)

@@ -2,13 +2,13 @@
 
 from prefect import flow, get_run_logger
 
-from tasks.config import Config
+from tasks.config import GivenConfig, given_config
 from tasks.history import roll_back
 
 
 @flow(name="rollback")
-def rollback(config: Config, run_id: str | None = None, reason: str | None = None) -> str:
+def rollback(config: GivenConfig, run_id: str | None = None, reason: str | None = None) -> str:
     """Leads readers back to a run, or to what they had before the current one, and returns which."""
-    to, left = roll_back(config, run_id, reason)
+    to, left = roll_back(given_config(config), run_id, reason)
     get_run_logger().info("readers were led from run %s to %s", left, to)
     return to

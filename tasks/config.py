@@ -6,11 +6,11 @@ from datetime import datetime
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationError, WithJsonSchema, model_validator
 
 from tasks.configured_sql import check_expression, check_select
 from tasks.errors import InputError
@@ -499,11 +499,15 @@ def read_config(path: Path) -> Config:
         raise InputError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold keys and values, such as 'warehouse: warehouse'")
+    return _checked(content, str(path))
+
+
+def _checked(content: dict, name: str) -> Config:
     try:
         return Config.model_validate(content)
     except ValidationError as error:
         lines = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
-        raise InputError(f"{path} has {error.error_count()} mistake(s):\n{lines}") from None
+        raise InputError(f"{name} has {error.error_count()} mistake(s):\n{lines}") from None
 
 
 def _explain(problem: dict) -> str:
@@ -572,6 +576,44 @@ def _range(section: type[BaseModel], name: str) -> str:
     return " or ".join(words[kind] for kind in kinds) + "".join(f", {limit}" for limit in limits)
 
 
-def as_parameters(path: str | None) -> dict[str, dict]:
-    """A build step of prefect.yaml: the checked configuration, the demo's if none is named, as the flows' parameter."""
-    return {"config": read_config(find_config(Path(path) if path else None)).model_dump()}
+NAMED = "the name of a configuration file where the worker runs, ending in .yaml or .yml"
+GivenConfig = Annotated[Config | str | dict, SkipValidation, WithJsonSchema({"type": "string", "description": NAMED})]
+
+
+def given_config(given: GivenConfig) -> Config:
+    """A flow's parameter as the configuration: of a deployment the name of a file here, of a program the thing itself.
+
+    Whoever may start a run need not be whoever may write or read the files here. Text in place of a name counts only
+    where ELSA_ALLOW_CONFIG_TEXT is 1, and nothing of a file is told. Raises InputError, also as `read_config` does.
+    """
+    if isinstance(given, Config):
+        return given
+    if isinstance(given, dict) and os.environ.get("ELSA_ALLOW_CONFIG_TEXT") == "1":
+        return _checked(given, "the run's configuration")
+    if not isinstance(given, str):
+        raise InputError(f"the parameter config must be {NAMED}: make deploy puts it in place; to take the "
+                         "configuration itself, set ELSA_ALLOW_CONFIG_TEXT=1 for the worker")
+    _require_name_of_yaml(given)
+    if not os.path.isfile(given):
+        raise InputError(f"the parameter config is {given[:200]!r}: there is no such file (looked in {Path.cwd()})")
+    try:
+        return read_config(Path(given))
+    except InputError:
+        raise InputError(f"{given} is no configuration that can be used; where the worker runs, "
+                         f"elsa runs --config {given} says why") from None
+
+
+def _require_name_of_yaml(given: str) -> None:
+    if not given.endswith((".yaml", ".yml")):
+        raise InputError(f"the parameter config is {given[:200]!r}: it must be {NAMED}")
+
+
+def as_parameters(path: str | None, home: str | None) -> dict[str, str]:
+    """A build step of prefect.yaml: the flows' parameter, the name of a configuration, the demo's if none is named.
+
+    It is checked here; relative, it is relative to `home`, the folder of prefect.yaml where the worker runs.
+    """
+    found = find_config(Path(path) if path else None)
+    _require_name_of_yaml(found.name)
+    read_config(found)
+    return {"config": str(Path(home or "") / found)}

@@ -15,6 +15,7 @@ from prefect.context import TaskRunContext
 from tasks.config import Config
 from tasks.errors import InputError
 from tasks.facts import collect_facts, is_night
+from tasks.plain_text import plain
 from tasks.warehouse import Run, list_runs, open_run
 
 if TYPE_CHECKING:
@@ -95,11 +96,11 @@ def _template() -> "Template":
 def _create_artifacts(facts: dict[str, Any], path: Path) -> None:
     """The verdict in words, the metrics, and the way to the report, for Prefect's pages."""
     manifest = facts["manifest"]
-    checks = [f"- {'✓' if row['passed'] else '✗'} {row['verdict']}" for row in facts["gate"]]
+    checks = [f"- {'✓' if row['passed'] else '✗'} {plain(row['verdict'])}" for row in facts["gate"]]
     verdict = [
         f"**{manifest['status'].capitalize()}**: run {manifest['run_id']}",
-        facts["lead"],
-        *(f"- {reason}" for reason in manifest["reasons"]),
+        plain(facts["lead"]),
+        *(f"- {plain(reason)}" for reason in manifest["reasons"]),
         *(["", "The gate:", *checks] if checks else []),
         f"\n`elsa report {manifest['run_id']}`",
     ]

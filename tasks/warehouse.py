@@ -172,7 +172,7 @@ def _resumable(warehouse: Path, run_id: str) -> dict:
     Raises InputError if there is none, or it is or was published.
     """
     folder = warehouse / "runs" / run_id
-    if not (folder / "manifest.json").exists():
+    if folder.name != run_id or not (folder / "manifest.json").exists():  # or it leads elsewhere
         raise InputError(f"there is no run {run_id} to resume; elsa runs lists them")
     with flipping(warehouse):
         if run_id in {entry["run_id"] for entry in publications(warehouse)}:

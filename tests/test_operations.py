@@ -1,5 +1,6 @@
 """A real server, a real worker, real ends of nights: `make test-operations`. Everything listens on loopback only."""
 
+import base64
 import contextlib
 import json
 import os
@@ -14,13 +15,14 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import duckdb
 import pytest
 import yaml
 
+from flows.auth import auth_string
 from flows.automations import put_in_place
-from tasks.config import Config
 from tasks.lock import is_locked
 from tasks.warehouse import current_run_id, list_runs
 from tests.conftest import settings, write_world
@@ -58,8 +60,11 @@ class Place:
         self.settings = absolute
         (folder / "my.yaml").write_text(yaml.safe_dump(absolute))
         port = free_port()
+        self.auth = auth_string(folder / "prefect")
         self.environment = {
             **os.environ,
+            "PREFECT_API_AUTH_STRING": self.auth,
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port}",
             "PREFECT_HOME": str(folder / "prefect"),
             "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -72,9 +77,8 @@ class Place:
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen:
         with (self.folder / f"{name}.log").open("a") as log:
-            return subprocess.Popen(
-                [BIN / "prefect", *arguments], cwd=ROOT, env=self.environment, stdout=log, stderr=log
-            )
+            command = [sys.executable, "-m", "flows.auth", BIN / "prefect", *arguments]
+            return subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
 
     def start_worker(self) -> subprocess.Popen:
         self.processes.append(self.start("worker", "worker", "start", "--pool", "elsa"))
@@ -92,10 +96,16 @@ class Place:
 
     def run(self, name: str = "nightly/nightly", **changes: Any) -> Any:
         """Asks for a run of a deployment, with some of the configuration changed, and returns its id."""
-        config = Config.model_validate(self.settings | changes).model_dump(mode="json")
+        changed = self.folder / f"{uuid4()}.yaml"
+        changed.write_text(yaml.safe_dump(self.settings | changes))
+        return self.run_with(str(changed) if changes else None, name)
+
+    def run_with(self, given: Any, name: str = "nightly/nightly") -> Any:
+        """The same with anything as the parameter, or with the deployment's own."""
         with self.client() as client:
             deployment = client.read_deployment_by_name(name)
-            return client.create_flow_run_from_deployment(deployment.id, parameters={"config": config}).id
+            parameters = {} if given is None else {"config": given}
+            return client.create_flow_run_from_deployment(deployment.id, parameters=parameters).id
 
     def state(self, flow_run_id: Any) -> Any:
         with self.client() as client:
@@ -107,10 +117,11 @@ class Place:
     @contextlib.contextmanager
     def client(self) -> Iterator[Any]:
         from prefect.client.orchestration import get_client
-        from prefect.settings import PREFECT_API_URL, temporary_settings
+        from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
+        own = {PREFECT_API_URL: self.environment["PREFECT_API_URL"], PREFECT_API_AUTH_STRING: self.auth}
         with (
-            temporary_settings({PREFECT_API_URL: self.environment["PREFECT_API_URL"]}),
+            temporary_settings(own),
             get_client(sync_client=True) as client,
         ):
             yield client
@@ -229,6 +240,75 @@ def test_a_refresh_and_a_way_back(place: Place) -> None:
     assert current_run_id(place.warehouse) == night
 
 
+FOREIGN = [
+    {},
+    {"content-type": "application/json"},
+    {"content-type": "text/plain"},
+    {"origin": "http://evil.test", "content-type": "text/plain;charset=UTF-8"},
+    {"origin": "null", "host": "evil.test:4200"},
+    {"host": "evil.test:4200", "content-type": "application/x-www-form-urlencoded"},
+    {"authorization": ""},
+    {"authorization": "Bearer elsa"},
+    {"authorization": "Basic " + base64.b64encode(b"elsa:guess").decode()},
+    {"authorization": "Basic \u00e4".encode()},
+    {"x-forwarded-host": "127.0.0.1", "x-forwarded-for": "127.0.0.1", "cookie": "auth=1"},
+]
+
+
+def test_a_web_page_learns_nothing_from_the_server_and_starts_nothing(place: Place) -> None:
+    import httpx
+
+    with place.client() as client:
+        deployment = client.read_deployment_by_name("nightly/nightly").id
+        before = {run.id for run in client.read_flow_runs()}
+    stolen = place.folder / "stolen.csv"
+    query = f"copy (select 1) to '{stolen}'; select 1 as user_id, 1 as item_id"
+    text = place.settings | {"source": {"query": query}}
+    api = place.environment["PREFECT_API_URL"]
+    with httpx.Client() as page:
+        for headers in FOREIGN:
+            for path, body in [
+                ("/deployments/filter", {}),
+                (f"/deployments/{deployment}/create_flow_run", {"parameters": {"config": text}}),
+                (f"/deployments/{deployment}/create_flow_run", {}),
+            ]:
+                answer = page.post(api + path, content=json.dumps(body), headers=headers)
+                assert answer.status_code == 401, (path, headers)
+                assert "access-control-allow-origin" not in answer.headers
+        asked = {"origin": "http://evil.test", "access-control-request-method": "POST"}
+        answer = page.options(f"{api}/deployments/filter", headers=asked)
+        assert answer.status_code == 400 and "access-control-allow-origin" not in answer.headers
+    with place.client() as client:
+        assert {run.id for run in client.read_flow_runs()} == before
+    assert not stolen.exists()
+
+
+def test_the_server_answers_nothing_to_whoever_does_not_know_its_auth_string(place: Place) -> None:
+    """Every path of its API, and the sockets."""
+    import httpx
+    from websockets.exceptions import WebSocketException
+    from websockets.sync.client import connect
+
+    api = place.environment["PREFECT_API_URL"]
+    with httpx.Client(auth=tuple(place.auth.split(":"))) as client:
+        paths = client.get(f"{api}/openapi.json").json()["paths"]
+    methods = [(method, path.removeprefix("/api")) for path, found in paths.items() for method in found]
+    assert len(methods) > 150
+    with httpx.Client() as client:
+        answered = {
+            path: client.request(method, api + path.replace("{", "").replace("}", "")).status_code
+            for method, path in [*methods, ("get", "/openapi.json"), ("get", "/docs"), ("post", "/health")]
+        }
+    assert {path for path, code in answered.items() if code != 401} <= {"/health", "/ready"}
+    for path in ("/events/in", "/events/out", "/logs/out", "/task_runs/subscriptions/scheduled"):
+        for protocols, token in ((None, None), (["prefect"], None), (["prefect"], "elsa:guess")):
+            url = api.replace("http", "ws", 1) + path
+            with pytest.raises(WebSocketException), connect(url, subprotocols=protocols) as socket:
+                socket.send(json.dumps({"type": "auth", "token": token}))
+                while True:
+                    socket.recv(timeout=20)
+
+
 def test_a_rejected_night_is_announced_with_its_reason_in_the_first_line(place: Place) -> None:
     assert place.ends(place.run(gate={"minimums": {"ndcg@10": 1.5}})).name == "Rejected"
     alert = place.alert_of("Rejected")
@@ -239,6 +319,39 @@ def test_a_rejected_night_is_announced_with_its_reason_in_the_first_line(place: 
 def test_a_night_that_fails_is_announced_with_its_reason_in_the_first_line(place: Place) -> None:
     assert place.ends(place.run(source=place.settings["source"] | {"events": "nowhere.parquet"})).is_failed()
     assert "no such file: nowhere.parquet" in place.alert_of("Failed")["body"].splitlines()[0]
+
+
+def test_text_in_place_of_the_name_of_a_configuration_is_refused(place: Place) -> None:
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    stolen = place.folder / "stolen.csv"
+    query = f"copy (select 1) to '{stolen}'; select 1 as user_id, 1 as item_id"
+    text = place.settings | {"source": {"query": query}}
+    with pytest.raises(PrefectHTTPStatusError, match="409"):
+        place.run_with(text)
+    with place.client() as client:
+        url = f"/deployments/{client.read_deployment_by_name('nightly/nightly').id}"
+        client._client.patch(url, json={"enforce_parameter_schema": False}).raise_for_status()
+        try:
+            state = place.ends(place.run_with(text))
+        finally:
+            client._client.patch(url, json={"enforce_parameter_schema": True}).raise_for_status()
+    assert state.is_failed() and "must be the name of a configuration file" in state.message
+    said = "elsa nightly Failed: Flow run encountered an exception: InputError: the parameter config must be the name"
+    until(lambda: any(one["subject"].startswith(said) for one in place.alerts), 60, "it is announced")
+    assert not stolen.exists()
+
+
+def test_a_run_is_told_nothing_of_other_files(place: Place) -> None:
+    other = place.folder / "other.yaml"
+    other.write_text("password: hunter2\n\t: hunter2\n")
+    for given in ("/etc/passwd", str(other)):
+        run = place.run_with(given)
+        state = place.ends(run)
+        assert state.is_failed() and "root:" not in state.message and "hunter2" not in state.message
+        with place.client() as client:
+            logs = client._client.post("/logs/filter", json={"logs": {"flow_run_id": {"any_": [str(run)]}}}).json()
+        assert logs and "hunter2" not in str(logs) and "root:" not in str(logs)
 
 
 def test_a_night_that_does_not_end_is_announced_and_killed_it_is_crashed_and_the_next_one_succeeds(
@@ -272,3 +385,13 @@ def test_a_night_that_lost_its_worker_too_is_found_by_its_heartbeat(place: Place
     assert list_runs(place.warehouse)[-1]["status"] == "died"
     place.start_worker()
     assert place.ends(place.run()).name == "Published"
+
+
+def test_each_alert_came_once_and_the_auth_string_stands_nowhere(place: Place) -> None:
+    bodies = [one["body"] for one in place.alerts]
+    assert len(set(bodies)) == len(bodies)
+    secret = place.auth.partition(":")[2].encode()
+    shown = subprocess.run(["ps", "-axww", "-o", "args="], capture_output=True, check=True).stdout
+    assert b"prefect" in shown and secret not in shown
+    files = [path for path in place.folder.rglob("*") if path.is_file() and path != place.folder / "prefect" / "auth"]
+    assert place.folder / "server.log" in files and not [path for path in files if secret in path.read_bytes()]

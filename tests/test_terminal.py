@@ -74,11 +74,12 @@ def test_the_demo_is_the_default_in_its_folder_only(
     monkeypatch.chdir(tmp_path)
     assert main(["runs"]) == 2
     assert capfd.readouterr().err.startswith(f"{tmp_path / 'here'}: nothing published yet\n")
-    assert as_parameters(None)["config"]["warehouse"] == as_parameters("")["config"]["warehouse"] == "here"
+    assert as_parameters(None, "/app") == as_parameters("", "/app") == {"config": "/app/config/movielens.yaml"}
     (tmp_path / "my.yaml").write_text("warehouse: mine\n")
     monkeypatch.setenv("ELSA_CONFIG", "my.yaml")
-    assert as_parameters(None)["config"]["warehouse"] == "mine"
-    assert as_parameters("config/movielens.yaml")["config"]["warehouse"] == "here"
+    assert as_parameters(None, "/app") == {"config": "/app/my.yaml"}
+    assert as_parameters("config/movielens.yaml", None) == {"config": "config/movielens.yaml"}
+    assert as_parameters(str(tmp_path / "my.yaml"), "/app") == {"config": str(tmp_path / "my.yaml")}
 
 
 @pytest.mark.parametrize(
