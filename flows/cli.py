@@ -16,6 +16,7 @@ from flows.engine import run_flow
 from tasks import history, published
 from tasks.config import DEMO, Config, find_config, read_config, reference
 from tasks.errors import InputError, WarehouseBusy
+from tasks.records import begin_to_name
 from tasks.warehouse import current_run_id
 
 Command = Callable[[Config, argparse.Namespace], int]
@@ -166,6 +167,7 @@ def _command(commands: argparse._SubParsersAction, name: str, run: Command, text
 
 def _run_configured(run: Command, options: argparse.Namespace) -> int:
     """Says first, beside the data that the command prints, which warehouse they are from."""
+    begin_to_name()
     config = read_config(find_config(options.config))
     warehouse = Path(config.warehouse).absolute()
     run_id = current_run_id(warehouse)

@@ -15,10 +15,11 @@ from prefect import get_run_logger, task
 from tasks import lists
 from tasks.candidates import require_candidates
 from tasks.progress import working
+from tasks.records import files_of_all_runs, stages_of_all_runs
 from tasks.retries import RETRIES
 from tasks.reuse import OF_USERS, Reuse, reuse_earlier, versions
 from tasks.stages import Events, Interactions, Matrix, Rules, Tables, Trained
-from tasks.warehouse import Run, attach_events, connect, files_of_all_runs, first_row, sql
+from tasks.warehouse import Run, attach_events, connect, first_row, sql
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -204,9 +205,14 @@ def _write_record_tables(
     """Writes the items, and the record of how the run went."""
     import json
 
+    import pyarrow as pa
+
+    kinds = {"run_id": pa.string(), "stage": pa.string(), "finished_at": pa.string(), "seconds": pa.float64()}
+    stages = pa.schema(kinds | {"rows": pa.int64(), "peak_bytes": pa.int64()})
     run, folder = output.run, output.run.folder
     results = [str(path) for path in sorted(folder.glob("*.parquet")) if path.stem in ("validation", "drift")]
     output.register("scored_items", lists.scored_items(source))
+    output.connection.register("stages", pa.Table.from_pylist(stages_of_all_runs(run.warehouse), stages))
     has_filters = bool(run.config.recommendations.filters)
     for table, parameters in {
         "popular_items": {"items": str(folder / "items.parquet")},
@@ -232,7 +238,7 @@ def _write_record_tables(
         "gate_checks": {"gate_checks": files_of_all_runs(run.warehouse, "gate", "gate_checks.parquet")},
         "validation_results": {"run_id": run.run_id, "results": results},
         "drift": {},
-        "run_stages": {"manifests": files_of_all_runs(run.warehouse, "ingest", "manifest.json")},
+        "run_stages": {},
     }.items():
         output.show(table)
         output.connection.execute(sql(f"tables/{table}"), parameters)

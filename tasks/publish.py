@@ -2,7 +2,8 @@
 
 from prefect import get_run_logger, task
 
-from tasks.history import prune, publish_first, sync
+from tasks.files import sync
+from tasks.history import prune, publish_first
 from tasks.stages import Published, Tables
 from tasks.warehouse import Run
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tasks.config import Config
 from tasks.errors import InputError
 from tasks.lock import age
+from tasks.records import manifests
 from tasks.warehouse import connect, current_run_id, first_row, list_runs, publications, sql
 
 if TYPE_CHECKING:
@@ -78,25 +79,31 @@ def rejected(config: Config, n: int) -> str:
 def runs(config: Config) -> str:
     """All runs, newest first: how they ended, the gate's metric, age; an arrow marks the one that is published."""
     warehouse = Path(config.warehouse).absolute()
-    manifests = list_runs(warehouse)
-    if not manifests:
+    known = {manifest["run_id"]: _about(manifest) for manifest in list_runs(warehouse)}
+    damaged = {run_id: ("", "damaged", "", [f"manifest.json: {why}"])
+               for run_id, why in manifests(warehouse)[1].items()}  # fmt: skip
+    if not known | damaged:
         raise InputError(f"{config.warehouse} has no runs yet; start one with: elsa nightly --config FILE")
     last = {entry["run_id"]: entry for entry in publications(warehouse)}
     current = current_run_id(warehouse)
     lines = [f"  {'run':<24}{'age':<9}{'verdict':<12}{'metric':<20}notes"]
-    for manifest in reversed(manifests):
-        run_id = manifest["run_id"]
-        seconds = (datetime.now(UTC) - datetime.fromisoformat(manifest["started_at"])).total_seconds()
-        gate = manifest["stages"].get("gate", {})
-        metric = f"{gate['metric']} {gate['value']:.4f}" if "value" in gate else ""
-        notes = [reason.split("\n")[0] for reason in manifest["reasons"]]
+    for run_id, (since, verdict, metric, notes) in sorted((known | damaged).items(), reverse=True):
         if run_id in last and last[run_id]["action"] != "publish":
             notes.append("{action} at {at:.16} by {by}: {reason}".format(**last[run_id]))
         lines.append(
-            f"{'→' if run_id == current else ' '} {run_id:<24}{age(seconds):<9}{manifest['status']:<12}{metric:<20}"
+            f"{'→' if run_id == current else ' '} {run_id:<24}{since:<9}{verdict:<12}{metric:<20}"
             f"{'; '.join(notes)}".rstrip()
         )
     return "\n".join(lines)
+
+
+def _about(manifest: dict) -> tuple[str, str, str, list[str]]:
+    """A run's age, verdict, metric and reasons, as text."""
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(manifest["started_at"])).total_seconds()
+    gate = manifest["stages"].get("gate", {})
+    metric = f"{gate['metric']} {gate['value']:.4f}" if gate.get("value") is not None else ""
+    notes = [(reason.splitlines() or [""])[0] for reason in manifest["reasons"]]
+    return age(seconds), manifest["status"], metric, notes
 
 
 def metrics(config: Config, run_id: str) -> str:

@@ -8,15 +8,17 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.config import Config
 from tasks.errors import InputError, WarehouseBusy
-from tasks.lock import is_locked, locked
+from tasks.files import remove, write_whole
+from tasks.lock import holder, locked
 from tasks.observe import PeakMemory, log_to, name_flow_run
+from tasks.records import current_run_id, manifests, publications, read_manifest
 from tasks.stages import rows_of
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 FULL_DISK = ("No space left", "quota exceeded")
 NO_ENTRY = ("Read-only file system", "Permission denied", "Input/output error")
 SECONDS_FOR_A_FLIP = 60.0  # whoever flips or prunes holds the lock for moments
+RUN_ID = "%Y%m%dT%H%M%S_%f"
 ODD_IN_PATHS = "'\"$?#%;"  # DuckDB or SQLAlchemy would read more into them
 _peaks: dict[str, PeakMemory] = {}  # of the runs that are open in this process
 
@@ -69,9 +72,10 @@ def open_run(config: Config, resume: str | None = None, kind: str = "nightly") -
     Raises RunUnderWay if another one has the lock, InputError if the disk is full or may not be written to.
     """
     warehouse = _folder(config)
-    with explained(config, warehouse), locked(warehouse / "lock", config.lock_wait_seconds):
+    with explained(config, warehouse), locked(warehouse / "lock", config.lock_wait_seconds) as claim:
         _tidy(warehouse)
         run = Run(config, _new_run_folder(warehouse) if resume is None else resume)
+        claim(run.run_id)
         manifest = {"run_id": run.run_id, "stages": {}, "measured": {}, "inputs": {}, "files": {}}
         if resume is not None:
             manifest = _resumable(warehouse, resume)
@@ -161,13 +165,16 @@ def _resumable(warehouse: Path, run_id: str) -> dict:
     Raises InputError if there is none, or it is or was published.
     """
     folder = warehouse / "runs" / run_id
-    if not (folder / "manifest.json").exists():
+    if not os.path.lexists(folder / "manifest.json"):
         raise InputError(f"there is no run {run_id} to resume; elsa runs lists them")
     with flipping(warehouse):
         if run_id in {entry["run_id"] for entry in publications(warehouse)}:
             raise InputError(f"run {run_id} is published already; to publish it again: elsa publish {run_id}")
         (warehouse / "published" / f"{run_id}.duckdb").unlink(missing_ok=True)
         shutil.rmtree(warehouse / "published" / run_id, ignore_errors=True)
+    for path in folder.rglob("*"):
+        if path.is_symlink():  # the run made none, and would write where it leads
+            path.unlink()
     return {"measured": {}, "inputs": {}, "files": {}} | read_manifest(folder)
 
 
@@ -179,63 +186,27 @@ def end_run(run: Run, status: str, reasons: tuple[str, ...] = ()) -> None:
 
 def end_lost_run(warehouse: Path, flow_run_id: str, status: str, reason: str) -> str | None:
     """Writes how the run of a flow run ended whose process could not, crashed or cancelled. Returns its id if any."""
-    for path in warehouse.glob("runs/*/manifest.json"):
-        manifest = read_manifest(path.parent)
+    for manifest in manifests(warehouse)[0]:
         if manifest.get("flow_run_id") == flow_run_id and manifest["status"] in ("running", "failed"):
-            write_json(path, manifest | {"status": status, "reasons": [reason], "finished_at": _now()})
+            ended = {"status": status, "reasons": [reason], "finished_at": _now()}
+            write_json(warehouse / "runs" / manifest["run_id"] / "manifest.json", manifest | ended)
             return manifest["run_id"]
     return None
 
 
-def read_manifest(folder: Path) -> dict:
-    return json.loads((folder / "manifest.json").read_text())
-
-
 def list_runs(warehouse: Path) -> list[dict]:
-    """The manifests of all runs, oldest first; who says to be running without the lock has died."""
-    is_idle = not is_locked(warehouse / "lock")
+    """The usable manifests of all runs, oldest first; who says to be running, but has not the lock, has died."""
+    held = holder(warehouse / "lock")
     published = {current_run_id(warehouse), *(entry["run_id"] for entry in publications(warehouse))}
-    manifests = [read_manifest(path.parent) for path in sorted(warehouse.glob("runs/*/manifest.json"))]
-    newest = max((manifest["started_at"] for manifest in manifests), default="")
-    for manifest in manifests:
+    runs, _ = manifests(warehouse)
+    running = [manifest["run_id"] for manifest in runs if manifest["status"] == "running"]
+    at_work = None if held is None else held.get("run_id", max(running, default=None))
+    for manifest in runs:
         if manifest["run_id"] in published:
             manifest["status"] = "published"  # whatever happened after the flip
-        elif manifest["status"] == "running" and (is_idle or manifest["started_at"] < newest):
+        elif manifest["status"] == "running" and manifest["run_id"] != at_work:
             manifest["status"] = "died"
-    return manifests
-
-
-def files_of_all_runs(warehouse: Path, stage: str, name: str) -> list[str]:
-    """The file of that name of every run that has finished the stage, oldest first."""
-    folders = (path.parent for path in sorted(warehouse.glob("runs/*/manifest.json")))
-    return [str(folder / name) for folder in folders if stage in read_manifest(folder)["stages"]]
-
-
-def current_run_id(warehouse: Path) -> str | None:
-    """The run whose tables readers get, or None before the first publication."""
-    link = warehouse / "current.duckdb"
-    return Path(os.readlink(link)).stem if link.is_symlink() else None
-
-
-def publications(warehouse: Path) -> list[dict]:
-    """Every time that readers were led to another run, oldest first."""
-    path = warehouse / "publications.jsonl"
-    entries = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    current = current_run_id(warehouse)
-    if current is not None and (not entries or entries[-1]["run_id"] != current):  # died between flip and record
-        at = datetime.fromtimestamp((warehouse / "current.duckdb").lstat().st_mtime, UTC)
-        replaced = entries[-1]["run_id"] if entries else None
-        entries.append(
-            {
-                "at": at.isoformat(),
-                "run_id": current,
-                "replaced": replaced,
-                "action": "publish",
-                "by": None,
-                "reason": None,
-            }
-        )
-    return entries
+    return runs
 
 
 def connect(path: Path | str, config: Config, *, read_only: bool = False) -> "duckdb.DuckDBPyConnection":
@@ -289,10 +260,10 @@ def _tidy(warehouse: Path) -> None:
     """Removes what a killed run left unfinished; refuses a warehouse whose link is something else."""
     refuse_plain_file(warehouse)
     for unfinished in warehouse.glob("published/*.unfinished*"):
-        unfinished.unlink()
+        remove(unfinished)
     for folder in warehouse.glob("published/*/"):
-        if not folder.with_suffix(".duckdb").exists():
-            shutil.rmtree(folder)
+        if folder.suffix != ".duckdb" and not folder.with_suffix(".duckdb").exists():
+            remove(folder)
 
 
 def refuse_plain_file(warehouse: Path) -> None:
@@ -305,10 +276,21 @@ def refuse_plain_file(warehouse: Path) -> None:
 
 
 def _new_run_folder(warehouse: Path) -> str:
-    """Makes a folder named after the time, one microsecond apart from any other, and returns its name."""
-    run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S_%f")
+    """Makes a folder named after the time, behind all others whatever the clock says, and returns its name."""
+    earlier = [moment for path in warehouse.glob("runs/*/") if (moment := _moment(path.name)) is not None]
+    now = max([datetime.now(UTC).replace(tzinfo=None), *(moment + timedelta(microseconds=1) for moment in earlier)])
+    run_id = now.strftime(RUN_ID)
     (warehouse / "runs" / run_id).mkdir(parents=True)
     return run_id
+
+
+def _moment(run_id: str) -> datetime | None:
+    """When a run began by its name; None for what is no name of a run, or beyond the last one."""
+    try:
+        moment = datetime.strptime(run_id, RUN_ID)
+    except ValueError:
+        return None
+    return moment if moment.year < datetime.max.year else None
 
 
 def _now() -> str:
@@ -316,7 +298,5 @@ def _now() -> str:
 
 
 def write_json(path: Path, content: dict) -> None:
-    """All or nothing: a reader sees the old file or the new one."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1))
-    temporary.replace(path)
+    """All or nothing, as `write_whole` writes."""
+    write_whole(path, json.dumps(content, indent=1))
