@@ -17,6 +17,7 @@ from tasks import history, published
 from tasks.config import DEMO, Config, find_config, read_config, reference
 from tasks.errors import InputError, WarehouseBusy
 from tasks.records import begin_to_name
+from tasks.trouble import out_of_memory
 from tasks.warehouse import current_run_id
 
 Command = Callable[[Config, argparse.Namespace], int]
@@ -60,6 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except InputError as error:
             print(f"error: {error}", file=sys.stderr)
             return error.exit_code
+        except Exception as error:
+            if (said := out_of_memory(error)) is None:
+                raise
+            print(f"error: {said}", file=sys.stderr)
+            return InputError.exit_code
         finally:
             sys.stdout.flush()
     except BrokenPipeError:

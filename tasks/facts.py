@@ -4,9 +4,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tasks import pictures
+from tasks.errors import InputError
 from tasks.explore import look_up_item, look_up_user, select
 from tasks.records import LOST, is_refresh, name_damaged, read_manifest, usable_parquet
-from tasks.warehouse import Run, connect, list_runs
+from tasks.warehouse import Run, connect, intact, list_runs
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -200,8 +201,12 @@ def _lists(run: Run) -> dict[str, Any] | None:
     path = run.warehouse / "published" / f"{run.run_id}.duckdb"
     if not path.exists():
         return None
-    with connect(path, run.config, read_only=True) as connection:
-        return {"pictures": _pictures_of_lists(connection), **_samples(connection)}
+    try:
+        with intact(path), connect(path, run.config, read_only=True) as connection:
+            return {"pictures": _pictures_of_lists(connection), **_samples(connection)}
+    except InputError as error:
+        name_damaged(path, f"the report does without: {error}")
+        return None
 
 
 def _pictures_of_lists(connection: "DuckDBPyConnection") -> list[pictures.Picture]:

@@ -9,7 +9,19 @@ from tasks.errors import InputError
 from tasks.files import remove, sync, write_whole
 from tasks.lock import me
 from tasks.records import current_run_id, is_night, manifests, publications, read_manifest, read_publications
-from tasks.warehouse import RUN_ID, Run, connect, explained, first_row, flipping, openable, refuse_plain_file, sql
+from tasks.warehouse import (
+    RUN_ID,
+    Run,
+    connect,
+    explained,
+    first_row,
+    flipping,
+    intact,
+    openable,
+    refuse_plain_file,
+    sql,
+)
+from tasks.whole import require_tables
 
 NOTHING_YET = "has no published tables yet; make some with: elsa nightly --config FILE"
 KEPT_FOREVER = {"manifest.json", "metrics.parquet", "gate_checks.parquet", "validation.parquet", "drift.parquet",
@@ -127,6 +139,9 @@ def _go_to(config: Config, run_id: str, action: str, reason: str | None) -> str:
     warehouse = Path(config.warehouse).absolute()
     if not warehouse.exists():
         raise InputError(f"{config.warehouse} {NOTHING_YET}")
+    if run_id in _there(warehouse):  # it takes a while, and the lock is for moments
+        _require_whole(config, warehouse / "published" / f"{run_id}.duckdb", run_id)
+        require_tables(warehouse, run_id)
     with explained(config, warehouse), flipping(warehouse):
         there = _there(warehouse)
         if run_id not in there:
@@ -143,7 +158,7 @@ def _go_to(config: Config, run_id: str, action: str, reason: str | None) -> str:
 
 def _require_whole(config: Config, path: Path, run_id: str) -> None:
     """Raises InputError unless the file opens and is that run's, and the tables beside it can be read."""
-    with connect(path, config, read_only=True) as connection:
+    with intact(path), connect(path, config, read_only=True) as connection:
         found = first_row(connection, "select run_id from run_info")[0]
         if found != run_id:
             raise InputError(f"{path} holds the tables of run {found}, not of {run_id}; it was replaced by hand")

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from prefect import get_run_logger, task
 
 from tasks import lists
 from tasks.candidates import require_candidates
+from tasks.files import remove
 from tasks.progress import working
 from tasks.records import files_of_all_runs, stages_of_all_runs
 from tasks.retries import RETRIES
@@ -42,6 +42,8 @@ def materialize(
     path = run.warehouse / "published" / f"{run.run_id}.duckdb.unfinished"
     folder = run.warehouse / "published" / run.run_id
     path.parent.mkdir(exist_ok=True)
+    for left in (path, folder):
+        remove(left)  # a link there would be followed
     try:
         with working("model and histories") as show, connect(":memory:", run.config) as connection:
             source = lists.load_lists(run, trained, at, show)
@@ -65,8 +67,8 @@ def materialize(
         n_bytes = path.stat().st_size + _make_durable(folder)
     except BaseException:
         for unfinished in path.parent.glob(f"{path.name}*"):  # on a full disk DuckDB leaves its log, too
-            unfinished.unlink()
-        shutil.rmtree(folder, ignore_errors=True)
+            remove(unfinished)
+        remove(folder)
         raise
     handle = Tables(path.name, matrix.n_users, matrix.n_items, n_bytes)
     run.record("materialize", handle)

@@ -1,5 +1,7 @@
 """Reading the published tables and the history of runs, for people at a terminal."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +11,8 @@ from tasks.config import Config
 from tasks.errors import InputError
 from tasks.lock import age
 from tasks.records import manifests
-from tasks.warehouse import connect, current_run_id, first_row, list_runs, publications, sql
+from tasks.trouble import cure
+from tasks.warehouse import connect, current_run_id, first_row, intact, list_runs, publications, sql
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
@@ -66,7 +69,7 @@ def rejected(config: Config, n: int) -> str:
     nothing = InputError(f"{config.warehouse} holds no events yet; take some in with: elsa ingest --config FILE")
     if not path.exists():
         raise nothing
-    with connect(path, config, read_only=True) as connection:
+    with intact(path), connect(path, config, read_only=True) as connection:
         if not first_row(connection, "select count(*) from duckdb_tables() where table_name = 'rejected_events'")[0]:
             raise nothing
         counts = connection.sql(sql("queries/rejected_by_file"))
@@ -156,14 +159,18 @@ def _literal(value: object) -> str:
     return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
 
 
-def open_published(config: Config) -> "DuckDBPyConnection":
-    """The tables that readers get now. Raises InputError before the first publication."""
+@contextmanager
+def open_published(config: Config) -> "Iterator[DuckDBPyConnection]":
+    """The tables that readers get now. Raises InputError before the first publication, and where they are damaged."""
     path = Path(config.warehouse).absolute() / "current.duckdb"
+    if path.is_symlink() and not path.exists():
+        raise InputError(f"{path} leads to {path.readlink()}, which is gone. {cure(path)}")
     if not path.exists():
         raise InputError(
             f"{config.warehouse} has no published tables yet; make some with: elsa nightly --config FILE"
         )
-    return connect(path, config, read_only=True)
+    with intact(path), connect(path, config, read_only=True) as connection:
+        yield connection
 
 
 def _rows(config: Config, query: str, parameters: dict, when_empty: str) -> str:

@@ -71,6 +71,11 @@ class _Configuration(_Part):
     holdout: dict
 
 
+class _Identity(_Part):
+    bytes: int
+    sha256: str
+
+
 class _Manifest(_Part):
     run_id: str
     status: str
@@ -80,6 +85,7 @@ class _Manifest(_Part):
     replaces: str | None
     stages: _Stages
     measured: dict[str, _Measured] = {}
+    published: dict[str, _Identity] = {}
     config: _Configuration
 
 
@@ -242,9 +248,15 @@ def read_publications(warehouse: Path) -> tuple[list[dict], bool]:
 
 
 def files_of_all_runs(warehouse: Path, stage: str, name: str) -> list[str]:
-    """The Parquet file of that name of every run that has finished the stage, oldest first."""
+    """The Parquet file of that name of every run that has finished the stage, oldest first.
+
+    Raises InputError if none can be used: a refresh has none of its own.
+    """
     runs = [manifest["run_id"] for manifest in manifests(warehouse)[0] if stage in manifest["stages"]]
-    return usable_parquet(warehouse / "runs" / run_id / name for run_id in runs)
+    found = usable_parquet(warehouse / "runs" / run_id / name for run_id in runs)
+    if not found:
+        raise InputError(f"no run in {warehouse} has a {name} that can be used; make one with: elsa nightly")
+    return found
 
 
 def usable_parquet(paths: Iterable[Path]) -> list[str]:

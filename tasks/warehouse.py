@@ -20,13 +20,13 @@ from tasks.lock import holder, locked
 from tasks.observe import PeakMemory, log_to, name_flow_run
 from tasks.records import current_run_id, manifests, publications, read_manifest
 from tasks.stages import rows_of
+from tasks.trouble import cure, explained
 
 if TYPE_CHECKING:
     import duckdb
 
-FULL_DISK = ("No space left", "quota exceeded")
-NO_ENTRY = ("Read-only file system", "Permission denied", "Input/output error")
 SECONDS_FOR_A_FLIP = 60.0  # whoever flips or prunes holds the lock for moments
+RESERVED_BYTES = 65_536  # more than a manifest and a line of its log take
 RUN_ID = "%Y%m%dT%H%M%S_%f"
 ODD_IN_PATHS = "'\"$?#%;"  # DuckDB or SQLAlchemy would read more into them
 _peaks: dict[str, PeakMemory] = {}  # of the runs that are open in this process
@@ -91,14 +91,29 @@ def open_run(config: Config, resume: str | None = None, kind: str = "nightly") -
             "config": config.model_dump(),
         }
         manifest.pop("finished_at", None)
-        write_json(run.folder / "manifest.json", manifest)
-        try:
-            with log_to(run.folder / "log.jsonl", run.run_id), explained(config, warehouse), _peak_memory(run):
+        with _recorded_failure(run):
+            write_json(run.folder / "manifest.json", manifest)
+            with (
+                log_to(run.folder / "log.jsonl", run.run_id),
+                explained(config, warehouse, run.folder),
+                _peak_memory(run),
+            ):
                 yield run
-        except BaseException as error:
-            with suppress(OSError):  # on a full disk the run counts as died
-                end_run(run, "failed", (f"{type(error).__name__}: {error}",))
-            raise
+
+
+@contextmanager
+def _recorded_failure(run: Run) -> Iterator[None]:
+    """Writes down why the run failed, also on a full disk: in room that was kept for that."""
+    reserve = run.folder / "reserve"
+    reserve.write_bytes(os.urandom(RESERVED_BYTES))
+    try:
+        yield
+    except BaseException as error:
+        with suppress(OSError, InputError):  # without its folder, or a manifest, nobody knows of the run
+            reserve.unlink()
+            end_run(run, "failed", (f"{type(error).__name__}: {error}",))
+        raise
+    reserve.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -120,38 +135,6 @@ def _folder(config: Config) -> Path:
     except OSError as error:
         raise InputError(f"warehouse {config.warehouse} cannot be made: {error.strerror}; set another path") from None
     return warehouse
-
-
-@contextmanager
-def explained(config: Config, warehouse: Path) -> Iterator[None]:
-    """Raises InputError where time is up, the disk is full, or the warehouse read-only, whichever library met it."""
-    before = current_run_id(warehouse)
-    try:
-        yield
-    except (InputError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        if _is_out_of_time(error):
-            raise InputError(
-                f"training took longer than training_timeout_seconds={config.training_timeout_seconds}; allow more, "
-                "or train less: n_epochs, factors"
-            ) from None
-        signs = FULL_DISK + (NO_ENTRY if str(warehouse) in str(error) else ())
-        said = next((line for line in str(error).splitlines() if any(sign in line for sign in signs)), None)
-        if said is None:
-            raise
-        now = current_run_id(warehouse)
-        got = "keep the tables they had" if now == before else f"get the tables of run {now} already"
-        raise InputError(f"the warehouse cannot be written to: {said}; readers {got}") from error
-
-
-def _is_out_of_time(error: Exception) -> bool:
-    """Whether Prefect stopped a task; the system's time-outs are another matter."""
-    if not isinstance(error, TimeoutError):
-        return False
-    from prefect.task_engine import TaskRunTimeoutError
-
-    return isinstance(error, TaskRunTimeoutError)
 
 
 def flipping(warehouse: Path) -> AbstractContextManager[None]:
@@ -238,7 +221,20 @@ def openable(path: Path | str) -> Iterator[None]:
         said = str(error).splitlines()[0]
         if "could not set lock" in said.lower():
             raise WarehouseBusy(f"{path}: another program has it open; close that and run again ({said})") from None
-        raise InputError(f"{path} cannot be opened: {said}") from None
+        raise InputError(f"{path} cannot be opened: {said}. {cure(Path(path))}") from None
+
+
+@contextmanager
+def intact(path: Path) -> Iterator[None]:
+    """Raises InputError where a DuckDB file, opened already, turns out to be damaged or to hold other tables."""
+    import duckdb
+
+    kinds = (duckdb.IOException, duckdb.CatalogException, duckdb.BinderException, duckdb.FatalException,
+             duckdb.InternalException, duckdb.SerializationException)  # fmt: skip
+    try:
+        yield
+    except kinds as error:
+        raise InputError(f"{path} is damaged: {str(error).splitlines()[0]}. {cure(path)}") from None
 
 
 def sql(name: str) -> str:
