@@ -13,6 +13,7 @@ from prefect import get_run_logger, task
 
 from tasks import lists
 from tasks.candidates import require_candidates
+from tasks.config import bytes_of
 from tasks.files import remove
 from tasks.progress import working
 from tasks.records import files_of_all_runs, stages_of_all_runs
@@ -107,8 +108,8 @@ class Output:
 
         self.connection.register(view, pa.RecordBatchReader.from_batches(first.schema, all_batches()))
 
-    def write(self, table: str, n_bytes: float, **parameters: object) -> None:
-        """Runs sql/tables/<table>.sql, or puts its rows behind those that stayed in the table.
+    def write(self, table: str, size: float, **parameters: object) -> None:
+        """Runs sql/tables/<table>.sql, or puts its rows behind those that stayed in the table; `size` is in bytes.
 
         Beyond max_table_size the rows of a new table go to a Parquet file, and a view leads there.
         """
@@ -121,7 +122,7 @@ class Output:
             query = f"select * from (({query}) union all by name ({stays})) order by 1, 2"
         if not is_new:
             self.connection.execute(f"insert into output.{table} by name {query}", parameters)
-        elif n_bytes > _bytes(self.run.config.recommendations.max_table_size):
+        elif size > bytes_of(self.run.config.recommendations.max_table_size):
             self._write_parquet(table, query, parameters)
         else:
             self.connection.execute(create + query, parameters)
@@ -178,11 +179,6 @@ def _write_item_tables(output: Output, source: lists.Lists, row_bytes: dict[str,
         else:
             output.register(view, batches)
         output.write(table, n_rows * row_bytes[table])
-
-
-def _bytes(size: str) -> float:
-    number, unit, binary = re.fullmatch(r"([\d.]+)\s?([KMGT])(i?)B", size).groups()
-    return float(number) * (1024 if binary else 1000) ** ("KMGT".index(unit) + 1)
 
 
 def _typed(connection: "DuckDBPyConnection", path: Path) -> str:

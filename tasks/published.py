@@ -13,6 +13,7 @@ from tasks.lock import age
 from tasks.records import manifests
 from tasks.trouble import cure
 from tasks.warehouse import connect, current_run_id, first_row, intact, list_runs, publications, sql
+from tasks.whole import require_size
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
@@ -169,6 +170,7 @@ def open_published(config: Config) -> "Iterator[DuckDBPyConnection]":
         raise InputError(
             f"{config.warehouse} has no published tables yet; make some with: elsa nightly --config FILE"
         )
+    require_size(path.parent, current_run_id(path.parent))
     with intact(path), connect(path, config, read_only=True) as connection:
         yield connection
 

@@ -164,15 +164,13 @@ def name_damaged(path: Path, words: str) -> None:
     if line in _named:
         return
     _named.add(line)
-    if "prefect" in sys.modules:
+    if "prefect.context" in sys.modules:
         from prefect import get_run_logger
-        from prefect.exceptions import MissingContextError
+        from prefect.context import FlowRunContext, TaskRunContext
 
-        try:
+        if FlowRunContext.get() or TaskRunContext.get():
             get_run_logger().warning(line)
             return
-        except MissingContextError:
-            pass
     print(f"warning: {line}", file=sys.stderr)
 
 

@@ -8,6 +8,7 @@ from tasks.config import Config
 from tasks.errors import InputError
 from tasks.files import identity
 from tasks.records import current_run_id, read_manifest
+from tasks.whole import TABLES_CURE
 
 FULL_DISK = ("No space left", "quota exceeded")
 NO_ENTRY = ("Read-only file system", "Permission denied", "Input/output error")
@@ -18,13 +19,12 @@ CURES = {  # of a DuckDB file of the warehouse that cannot be used
         "next night reads all files again that source.events names. Events of files that are gone, and what drift "
         "has learnt, are lost then"
     ),
-    "current.duckdb": "Restore it from a backup; or lead readers to another run: elsa rollback; or run: elsa nightly",
 }
 
 
 def cure(path: Path) -> str:
     """What to do about a DuckDB file of the warehouse that cannot be used."""
-    return CURES.get(path.name, CURES["current.duckdb"])
+    return CURES.get(path.name, TABLES_CURE)
 
 
 @contextmanager
@@ -36,7 +36,9 @@ def explained(config: Config, warehouse: Path, folder: Path | None = None) -> It
     before = current_run_id(warehouse)
     try:
         yield
-    except (InputError, KeyboardInterrupt):
+    except InputError:
+        if folder is not None and (said := _lost_record(folder)):
+            raise InputError(f"{said} while the run was under way; run it again") from None
         raise
     except Exception as error:
         if _is_out_of_time(error):
@@ -96,15 +98,21 @@ def _damage(error: Exception, warehouse: Path, folder: Path | None) -> str | Non
 
 
 def _damage_of_run(folder: Path) -> str | None:
+    if said := _lost_record(folder):
+        return said
+    for name, digest in [one for files in read_manifest(folder)["files"].values() for one in files.items()]:
+        if not (folder / name).is_file() or identity(folder / name)["sha256"] != digest:
+            return f"{folder / name} was changed or removed"
+    return None
+
+
+def _lost_record(folder: Path) -> str | None:
     if not folder.is_dir():
         return f"the run's own folder {folder} was removed"
     try:
-        files = {name: one for of in read_manifest(folder)["files"].values() for name, one in of.items()}
+        read_manifest(folder)
     except InputError:
-        return f"{folder / 'manifest.json'} was damaged"
-    for name, digest in files.items():
-        if not (folder / name).is_file() or identity(folder / name)["sha256"] != digest:
-            return f"{folder / name} was changed or removed"
+        return f"{folder / 'manifest.json'} was damaged or removed"
     return None
 
 

@@ -12,6 +12,7 @@ OF_MODEL = ("model/model.safetensors", "model/model.json")
 OF_SCORES = (*OF_MODEL, "interactions.npz", "users.parquet", "items.parquet")
 OF_EVALUATION = ("evaluation_model/model.safetensors", "evaluation_model/model.json")
 OF_STAGES = {"model/model.safetensors": "refit", "evaluation_model/model.safetensors": "train"}
+TABLES_CURE = "Restore it from a backup; or lead readers to another run: elsa rollback; or run: elsa nightly"
 LONG = 1e9  # bytes, of which a person is told that they are being read
 
 
@@ -36,7 +37,17 @@ def require_tables(warehouse: Path, run_id: str) -> None:
               file=sys.stderr)  # fmt: skip
         return
     tables = {name: one for name, one in recorded.items() if name.startswith(f"published/{run_id}")}
-    _require(warehouse, run_id, tables, "Restore the file from a backup, or choose another run: elsa runs lists them")
+    _require(warehouse, run_id, tables, TABLES_CURE)
+
+
+def require_size(warehouse: Path, run_id: str) -> None:
+    """Raises InputError where the published file has not the size that it was written with; DuckDB would open it."""
+    name = _name_of_tables(run_id)
+    try:
+        expected = _recorded(warehouse, run_id).get(name, {})
+    except InputError:  # nobody knows
+        return
+    _require(warehouse, run_id, {name: {"bytes": expected["bytes"]} if expected else {}}, TABLES_CURE)
 
 
 def require_files(warehouse: Path, run_id: str, names: Iterable[str]) -> None:

@@ -1,5 +1,6 @@
 """The flows' own order of stages without Prefect's engine around them: a small night takes a second."""
 
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ class Plain:
         return self
 
     def __call__(self, *arguments: Any, return_state: bool = False, **named: Any) -> Any:
-        return self.function(*arguments, **named)
+        with suppress(Exception) if return_state else nullcontext():
+            return self.function(*arguments, **named)
 
 
 def _run(flow: Flow, config: Config) -> Any:
