@@ -30,7 +30,8 @@ class Plain:
             return self.function(*arguments, **named)
 
 
-def _run(flow: Flow, config: Config) -> Any:
+def plain_flow(flow: Flow, config: Config) -> Any:
+    """What the flow returns."""
     modules = (flows.nightly, flows.refresh, tasks.report)
     with pytest.MonkeyPatch.context() as patch, disable_run_logger():
         for module in modules:
@@ -41,11 +42,11 @@ def _run(flow: Flow, config: Config) -> Any:
 
 
 def plain_night(config: Config) -> Outcome:
-    return _run(flows.nightly.nightly, config)
+    return plain_flow(flows.nightly.nightly, config)
 
 
 def plain_refresh(config: Config) -> str:
-    return _run(flows.refresh.refresh, config)
+    return plain_flow(flows.refresh.refresh, config)
 
 
 def stages_of_last_run(config: Config) -> list[str]:
