@@ -273,8 +273,8 @@ class Policy(Section):
     def check_penalties(self) -> Self:
         check_event_values(self.event_values)
         for name in ("residual_ridge", "ease_ridge"):
-            if min(getattr(self, name)) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}: each value must lie above 0")
+            if not all(0 < value <= 1e12 for value in getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)}: each value must lie above 0, and up to 1e12")
         if not all(0 <= share < 1 for share in self.residual_dropout):
             raise ValueError(f"residual_dropout is {self.residual_dropout}: each value must lie from 0 to below 1")
         return self
@@ -319,8 +319,8 @@ class Evaluation(Section):
 
     @model_validator(mode="after")
     def check_cutoffs(self) -> Self:
-        if min(self.cutoffs) < 1 or len(set(self.cutoffs)) < len(self.cutoffs):
-            raise ValueError(f"cutoffs is {self.cutoffs}: they must be different whole numbers from 1 on")
+        if not all(1 <= k <= 10_000 for k in self.cutoffs) or len(set(self.cutoffs)) < len(self.cutoffs):
+            raise ValueError(f"cutoffs is {self.cutoffs}: they must be different whole numbers from 1 to 10,000")
         return self
 
     def metric_names(self) -> list[str]:

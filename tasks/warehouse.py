@@ -217,6 +217,8 @@ def openable(path: Path | str) -> Iterator[None]:
 
     try:
         yield
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
         said = str(error).splitlines()[0]
         if "could not set lock" in said.lower():

@@ -85,6 +85,8 @@ def test_two_policy_sections_must_be_equal(tmp_path: Path) -> None:
         ("training_timeout_seconds: 1e300", "training_timeout_seconds: got 1e\\+300, must be less than or equal to"),
         ("publication: {keep: 99999999999}", "keep is 99999999999: whole numbers reach up to 2,147,483,647"),
         ("evaluation: {cutoffs: [10, 99999999999]}", "cutoffs is 99999999999: whole numbers reach up to"),
+        ("evaluation: {cutoffs: [10001]}", "cutoffs is \\[10001\\]: .* from 1 to 10,000"),
+        ("policy_configs: {scoring_policy: {ease_ridge: [1e300]}}", "ease_ridge is .*up to 1e12"),
         ("recommendations: {k: 010}", "recommendations.k: got '010', .*integer; numbers are written in decimal"),
         ("recommendations: {k: 0x10}", "recommendations.k: got '0x10', .*; numbers are written in decimal"),
         ("recommendations: {k: 1_000}", "recommendations.k: got '1_000', .*; numbers are written in decimal"),

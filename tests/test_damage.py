@@ -29,6 +29,12 @@ from tests.plain_nights import plain_night, plain_refresh
 WAREHOUSE = Path("warehouse")
 
 
+def mostly_slow(*cases: object, n_fast: int = 1) -> list:
+    """The first cases for the default suite, the others for make test-damage."""
+    slow = (pytest.mark.slow, pytest.mark.damage)
+    return [*cases[:n_fast], *(pytest.param(case, marks=slow) for case in cases[n_fast:])]
+
+
 @pytest.fixture(scope="module")
 def made_two_nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small world with two published nights, without Prefect."""
@@ -114,7 +120,7 @@ MANIFESTS = {
 }
 
 
-@pytest.mark.parametrize("damage", MANIFESTS)
+@pytest.mark.parametrize("damage", mostly_slow(*MANIFESTS, n_fast=2))
 def test_a_damaged_manifest_of_an_earlier_run_is_left_out_and_named_once(
     damage: str, two_nights: tuple[str, str], capfd: pytest.CaptureFixture
 ) -> None:
@@ -153,7 +159,7 @@ def test_a_night_and_a_refresh_do_without_what_is_damaged_of_earlier_runs(two_ni
     assert find_report(config(), None) == folder.absolute() / "report.html"
 
 
-@pytest.mark.parametrize("damage", ["cut", "without stages", "gone"])
+@pytest.mark.parametrize("damage", mostly_slow("cut", "without stages", "gone"))
 def test_a_damaged_manifest_of_the_published_run_is_said_with_its_cure(
     damage: str, two_nights: tuple[str, str], capfd: pytest.CaptureFixture
 ) -> None:
@@ -183,7 +189,7 @@ def test_lost_lines_of_the_record_are_named_and_the_next_flip_writes_a_whole_one
     assert aside.read_bytes() == damaged
 
 
-@pytest.mark.parametrize("damage", [empty, other, folder, files.remove, pipe])
+@pytest.mark.parametrize("damage", mostly_slow(empty, other, folder, files.remove, pipe))
 def test_without_the_record_a_run_is_named_to_roll_back_to(
     damage: Callable[[Path], None], two_nights: tuple[str, str], capfd: pytest.CaptureFixture
 ) -> None:
@@ -208,8 +214,8 @@ def test_records_are_on_disk_before_they_count(tmp_path: Path, monkeypatch: pyte
     assert steps == ["fsync", "replace", "fsync"]
 
 
-@pytest.mark.parametrize("name", ["publications.jsonl.new", "current.duckdb.new", "manifest.json.new", "lock",
-                                  "report.html.new", "publication.lock"])  # fmt: skip
+@pytest.mark.parametrize("name", mostly_slow("publications.jsonl.new", "lock", "current.duckdb.new",
+                                             "manifest.json.new", "report.html.new", "publication.lock"))  # fmt: skip
 def test_a_planted_link_is_not_followed(name: str, two_nights: tuple[str, str]) -> None:
     mine, first = Path("mine.txt"), two_nights[0]
     mine.write_text("mine")
@@ -261,7 +267,7 @@ def flipped(path: Path) -> None:
     path.write_bytes(found)
 
 
-@pytest.mark.parametrize("damage", [cut, empty, other, flipped])
+@pytest.mark.parametrize("damage", mostly_slow(flipped, cut, empty, other, n_fast=2))
 def test_damaged_tables_are_not_switched_to(damage: Callable[[Path], None], two_nights: tuple[str, str]) -> None:
     path = WAREHOUSE / "published" / f"{two_nights[0]}.duckdb"
     path.chmod(0o644)
@@ -285,9 +291,9 @@ def test_a_refresh_does_not_copy_a_damaged_file(two_nights: tuple[str, str]) -> 
         plain_refresh(config())
 
 
-@pytest.mark.parametrize("damage", [cut, flipped, files.remove, folder])
-@pytest.mark.parametrize("name", ["model/model.safetensors", "model/model.json", "interactions.npz", "users.parquet",
-                                  "items.parquet"])  # fmt: skip
+@pytest.mark.parametrize("damage", mostly_slow(flipped, cut, files.remove, folder))
+@pytest.mark.parametrize("name", mostly_slow("model/model.safetensors", "items.parquet", "model/model.json",
+                                             "interactions.npz", "users.parquet", n_fast=2))  # fmt: skip
 def test_scores_are_made_with_what_the_run_wrote_only(
     damage: Callable[[Path], None], name: str, two_nights: tuple[str, str]
 ) -> None:
@@ -306,7 +312,7 @@ async def asked_of_the_page(*requests: dict) -> list[httpx.Response]:
         return [await client.get("/", params=asked) for asked in requests]
 
 
-@pytest.mark.parametrize("damage", [files.remove, cut, empty, other, folder])
+@pytest.mark.parametrize("damage", mostly_slow(files.remove, cut, empty, other, folder, n_fast=2))
 def test_readers_say_that_the_tables_are_damaged(
     damage: Callable[[Path], None], two_nights: tuple[str, str], capfd: pytest.CaptureFixture
 ) -> None:
@@ -337,7 +343,7 @@ def test_a_run_begins_whatever_is_in_the_lock(written: str, world: Path, capfd: 
 
 
 @pytest.mark.parametrize("name", ["lock", "publication.lock"])
-@pytest.mark.parametrize("damage", [folder, pipe])
+@pytest.mark.parametrize("damage", mostly_slow(folder, pipe))
 def test_a_lock_that_is_no_file_is_named(
     name: str, damage: Callable[[Path], None], two_nights: tuple[str, str], capfd: pytest.CaptureFixture
 ) -> None:
@@ -347,7 +353,7 @@ def test_a_lock_that_is_no_file_is_named(
         plain_night(config()) if name == "lock" else roll_back(config())
 
 
-@pytest.mark.parametrize("damage", [cut, other, folder])
+@pytest.mark.parametrize("damage", mostly_slow(cut, other, folder))
 def test_damaged_events_are_said_with_what_can_be_had_back(
     damage: Callable[[Path], None], two_nights: tuple[str, str], capfd: pytest.CaptureFixture
 ) -> None:
@@ -380,8 +386,8 @@ def test_a_log_of_another_file_beside_the_events_is_said(two_nights: tuple[str, 
         plain_night(config())
 
 
-@pytest.mark.parametrize("removed", ["the run's folder", "the warehouse", "events.duckdb", "manifest.json",
-                                     "train.npz"])  # fmt: skip
+@pytest.mark.parametrize("removed", mostly_slow("the run's folder", "train.npz", "the warehouse", "events.duckdb",
+                                                "manifest.json"))  # fmt: skip
 def test_what_is_removed_while_a_run_is_under_way_is_named(
     removed: str, two_nights: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
