@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from tasks import files, records
 from tasks.errors import InputError
 from tasks.history import prune, roll_back
 from tasks.lock import age, locked
+from tasks.observe import JsonLines
 from tasks.report import find_report
 from tasks.warehouse import current_run_id, end_run, list_runs, open_run, publications, read_manifest, write_json
 from tests.conftest import community_events, config, settings
@@ -459,6 +461,13 @@ def test_a_full_disk_is_recorded_in_the_room_that_was_kept(world: Path, without_
     assert not (run.folder / "reserve").exists()
     [failed] = list_runs(WAREHOUSE)
     assert failed["status"] == "failed" and "No space left" in failed["reasons"][0]
+
+
+def test_a_line_for_which_there_is_no_room_is_left_out_without_a_word(capfd: pytest.CaptureFixture) -> None:
+    handler = JsonLines(Path("/dev/full"), "run")
+    handler.emit(logging.makeLogRecord({"msg": "a line"}))
+    handler.close()
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,8 @@ class Case:
             self.wrong.append(f"{command}: exit {code}")
         if "Traceback" in said.err:
             self.wrong.append(f"{command}: a traceback on stderr")
-        if code == 2 and not any(part in said.err for part in Path(self.name).parts if "T" in part or "." in part):
+        named = "published/" if self.name == "current.duckdb" else Path(self.name).name
+        if code == 2 and named not in said.err and "nothing to roll back to" not in said.err:
             self.wrong.append(f"{command}: names no file: {said.err[-300:]}")
         if code == 0 and expected is not None and said.out != expected:
             self.wrong.append(f"{command}: readers get something else")
