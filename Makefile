@@ -4,7 +4,7 @@ CONFIG ?= $(or $(ELSA_CONFIG_GIVEN),config/movielens.yaml)
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help nightly explore test test-slow test-crash test-operations test-gpu test-pages server deploy worker lint bench clean
+.PHONY: help nightly explore test test-slow test-crash test-damage test-operations test-gpu test-pages server deploy worker lint bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,10 +21,13 @@ test: .venv/.ready lint  ## the tests (9 minutes on 2 cores)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 test-slow: .venv/.ready  ## the tests that take minutes
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not crash and not operations'
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not crash and not operations and not damage'
 
 test-crash: .venv/.ready  ## nights that are killed at every step and at random moments, and the counts
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m crash -s
+
+test-damage: .venv/.ready  ## every file of a warehouse damaged in every way, idle and under way, and the counts
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m damage
 
 test-operations: .venv/.ready  ## a real Prefect server and worker, nights that are killed, a web page that attacks (5 minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m operations

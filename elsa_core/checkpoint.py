@@ -29,6 +29,7 @@ def fingerprint(
 def save(path: Path, of: str, state: dict) -> None:
     """Writes the state of the training with the fingerprint `of`; a reader sees the old file or the new one."""
     unfinished = path.with_suffix(".unfinished")
+    unfinished.unlink(missing_ok=True)  # a link there would be followed
     torch.save({"fingerprint": of, **state}, unfinished)
     unfinished.replace(path)
 

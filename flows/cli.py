@@ -17,6 +17,8 @@ from tasks import history, published
 from tasks.config import DEMO, Config, find_config, read_config, reference
 from tasks.errors import InputError, WarehouseBusy
 from tasks.quoting import visible, visible_lines
+from tasks.records import begin_to_name
+from tasks.trouble import out_of_memory
 from tasks.warehouse import current_run_id
 
 Command = Callable[[Config, argparse.Namespace], int]
@@ -62,6 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except InputError as error:
             say("error:", str(error).replace("\n", "\n  "), file=sys.stderr)  # a name in it may have lines, too
             return error.exit_code
+        except Exception as error:
+            if (said := out_of_memory(error)) is None:
+                raise
+            say(f"error: {said}", file=sys.stderr)
+            return InputError.exit_code
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -180,6 +187,7 @@ def _command(commands: argparse._SubParsersAction, name: str, run: Command, text
 
 def _run_configured(run: Command, options: argparse.Namespace) -> int:
     """Says first, beside the data that the command prints, which warehouse they are from."""
+    begin_to_name()
     config = read_config(find_config(options.config))
     warehouse = Path(config.warehouse).absolute()
     run_id = current_run_id(warehouse)
@@ -344,7 +352,10 @@ def _forget(config: Config, options: argparse.Namespace) -> int:
         f"{forgotten.n_events:,} events and {forgotten.n_rejected:,} quarantined rows are removed, from lists and "
         "matrices, too; later deliveries of theirs are kept out"
     )
-    return _republish(config, "forget", f"{forgotten.n_people:,} people")
+    done = _republish(config, "forget", f"{forgotten.n_people:,} people")
+    if forgotten.damaged:
+        raise InputError(f"damaged files may hold more of them; remove: {', '.join(forgotten.damaged)}")
+    return done
 
 
 def _lines(path: Path) -> list[str]:

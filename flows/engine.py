@@ -86,7 +86,6 @@ def _require_answer(url: str) -> None:
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """What a person can put right is shown once, by the command, as a message; a defect keeps its traceback."""
-    if record.exc_info and isinstance(record.exc_info[1], InputError):
-        record.exc_info = record.exc_text = None
+    """What ends a run is shown once, by the command: a message, or the traceback of a defect."""
+    record.exc_info = record.exc_text = None
     return True

@@ -23,7 +23,8 @@ def serve(config: Config, port: int) -> None:
     """Serves the page on this machine only, until it is stopped. Raises InputError if nothing is published yet."""
     import uvicorn
 
-    open_published(config).close()
+    with open_published(config):
+        pass
     print(f"http://{HOST}:{port}/ (Ctrl-C stops it)")
     uvicorn.run(make_app(config), host=HOST, port=port, log_level="warning")
 

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from tasks.config import event_weights
-from tasks.errors import InputError
-from tasks.warehouse import Run, current_run_id, digest_of_file, read_manifest
+from tasks.warehouse import Run, current_run_id, read_manifest
+from tasks.whole import require_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +60,7 @@ def _positions(run: Run, run_id: str) -> "tuple[np.ndarray, int]":
     """Where each of its items is tonight, -1 if it is gone, and how many there are tonight."""
     import polars as pl
 
+    require_files(run.warehouse, run_id, ("items.parquet",))
     tonight = pl.read_parquet(run.folder / "items.parquet").select("item_id", "item_idx")
     theirs = pl.read_parquet(run.warehouse / "runs" / run_id / "items.parquet").select("item_id")
     positions = theirs.join(tonight, on="item_id", how="left", maintain_order="left")["item_idx"]
@@ -67,14 +68,9 @@ def _positions(run: Run, run_id: str) -> "tuple[np.ndarray, int]":
 
 
 def _load(run: Run, run_id: str, name: str) -> "Model | Ease":
-    """Raises InputError if the model's file is not the one that the run wrote."""
+    """Raises InputError if the model's files are not those that the run wrote."""
     import elsa_core
 
-    folder = run.warehouse / "runs" / run_id
-    path = folder / name / "model.safetensors"
-    if not path.exists() or digest_of_file(path) != read_manifest(folder)["stages"][STAGES[name]]["digest"]:
-        raise InputError(
-            f"{path} is damaged: run {run_id} wrote something else. Readers keep its tables. Restore the file; "
-            f"or go back to another run: elsa rollback; or remove {path.parent}, to go on without comparison"
-        )
-    return elsa_core.load(path.parent, run.config.policy_configs.policy.device)
+    require_files(run.warehouse, run_id, (f"{name}/model.safetensors", f"{name}/model.json"))
+    folder = run.warehouse / "runs" / run_id / name
+    return elsa_core.load(folder, run.config.policy_configs.policy.device)

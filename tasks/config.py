@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from datetime import datetime
 from functools import cache
 from itertools import pairwise
@@ -16,6 +17,10 @@ from tasks.configured_sql import check_expression, check_select
 from tasks.errors import InputError
 from tasks.yaml_text import load_yaml, section_of
 
+LEAST_MEMORY = "50MB"  # a night of a few hundred users fails below 20MB
+NUMBERS = ("int_type", "float_type")  # pydantic's names of their mistakes
+MOST_WHOLE = 2**31 - 1  # what fits into every library here
+MOST_SHOWN = 200  # characters of a value in a message
 _time_zones = cache(available_timezones)  # it looks at a thousand files
 
 
@@ -31,6 +36,15 @@ class Section(BaseModel):
     """Unknown keys and wrong types are refused; values are never converted silently."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def check_whole_numbers(self) -> Self:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            for number in value if isinstance(value, list) else [value]:
+                if type(number) is int and number > MOST_WHOLE and name != "seed":
+                    raise ValueError(f"{name} is {shorten(str(number))}: whole numbers reach up to {MOST_WHOLE:,}")
+        return self
 
 
 def _check_query(query: str | None) -> None:
@@ -198,7 +212,7 @@ class Validation(Section):
 class Drift(Section):
     window: int = key(28, "Bands are learnt from so many accepted nights that brought new events.", unit="nights", ge=2)
     min_nights: int = key(7, "With fewer nights in the window, nothing is judged.", unit="nights", ge=2)
-    width: float = key(6.0, "Half of a band, in robust standard deviations of the window.", unit="standard deviations", gt=0)
+    width: float = key(6.0, "Half of a band, in robust standard deviations of the window.", unit="standard deviations", gt=0, le=1e6)
     severity: Literal["blocking", "warning"] = key("blocking", "What a value outside its band does: stop the night, or warn.", unit="name")
     backfill_days: float | None = key(7.0, "New events that are more than so many days older than the newest accepted event are a backfill: accepted, but not judged, and not part of later bands; null to judge all.", unit="days", gt=0)
     category: str | None = key(None, "Column of the item metadata; its population stability index is watched, too.", unit="column")
@@ -279,8 +293,8 @@ class Policy(Section):
     def check_penalties(self) -> Self:
         check_event_values(self.event_values)
         for name in ("residual_ridge", "ease_ridge"):
-            if min(getattr(self, name)) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}: each value must lie above 0")
+            if not all(0 < value <= 1e12 for value in getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)}: each value must lie above 0, and up to 1e12")
         if not all(0 <= share < 1 for share in self.residual_dropout):
             raise ValueError(f"residual_dropout is {self.residual_dropout}: each value must lie from 0 to below 1")
         return self
@@ -325,8 +339,8 @@ class Evaluation(Section):
 
     @model_validator(mode="after")
     def check_cutoffs(self) -> Self:
-        if min(self.cutoffs) < 1 or len(set(self.cutoffs)) < len(self.cutoffs):
-            raise ValueError(f"cutoffs is {self.cutoffs}: they must be different whole numbers from 1 on")
+        if not all(1 <= k <= 10_000 for k in self.cutoffs) or len(set(self.cutoffs)) < len(self.cutoffs):
+            raise ValueError(f"cutoffs is {self.cutoffs}: they must be different whole numbers from 1 to 10,000")
         return self
 
     def metric_names(self) -> list[str]:
@@ -379,7 +393,7 @@ class Gate(Section):
 
 class Publication(Section):
     keep: int = key(7, "How many published nights keep their tables and models, so that one can roll back to them; refreshes do not count. The current run always does.", unit="nights", ge=1)
-    grace_hours: float = key(24.0, "Tables stay for so long after readers were led to others, and a run's matrices and models after it ended.", unit="hours", ge=0)
+    grace_hours: float = key(24.0, "Tables stay for so long after readers were led to others, and a run's matrices and models after it ended.", unit="hours", ge=0, le=1e6)
 
 
 class Recommendations(Section):
@@ -404,9 +418,9 @@ class Config(Section):
 
     warehouse: str = key("warehouse", "Folder for everything that the nights write. A data set has a warehouse of its own. Relative to the working directory.", unit="path", min_length=1)
     memory_limit: str = key("4GB", "Most memory that DuckDB takes before it spills to disk.", unit="bytes", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
-    lock_wait_seconds: float = key(600.0, "How long a run waits for another one that is using the warehouse; 0 leaves at once.", unit="seconds", ge=0)
-    seed: int = key(0, "Seed of everything random; two CPU runs with one seed are equal.", unit="any number", ge=0)
-    training_timeout_seconds: float | None = key(None, "A training or refit that takes longer is stopped, and the night fails.", unit="seconds", gt=0)
+    lock_wait_seconds: float = key(600.0, "How long a run waits for another one that is using the warehouse; 0 leaves at once.", unit="seconds", ge=0, le=1e7)
+    seed: int = key(0, "Seed of everything random; two CPU runs with one seed are equal.", unit="any number", ge=0, le=2**63 - 1)
+    training_timeout_seconds: float | None = key(None, "A training or refit that takes longer is stopped, and the night fails.", unit="seconds", gt=0, le=1e7)
     source: Source = key(None, "Where events and items come from.", factory=Source)
     quarantine: Quarantine = key(None, "Which rows cannot be used, and are quarantined.", factory=Quarantine)
     validation: Validation = key(None, "What the events must satisfy.", factory=Validation)
@@ -418,6 +432,12 @@ class Config(Section):
     gate: Gate = key(None, "What a model must reach to be published.", factory=Gate)
     recommendations: Recommendations = key(None, "What is published.", factory=Recommendations)
     publication: Publication = key(None, "How long earlier runs are kept.", factory=Publication)
+
+    @model_validator(mode="after")
+    def check_memory(self) -> Self:
+        if bytes_of(self.memory_limit) < bytes_of(LEAST_MEMORY):
+            raise ValueError(f"memory_limit is {self.memory_limit}: DuckDB needs {LEAST_MEMORY} at least")
+        return self
 
     @property
     def compared_metric(self) -> str:
@@ -472,6 +492,12 @@ class Config(Section):
 DEMO = Path("config/movielens.yaml")
 
 
+def bytes_of(size: str) -> float:
+    """Of a size such as 4GB or 0.5 MiB."""
+    number, unit, binary = re.fullmatch(r"([\d.]+)\s?([KMGT])(i?)B", size).groups()
+    return float(number) * (1024 if binary else 1000) ** ("KMGT".index(unit) + 1)
+
+
 def find_config(given: Path | None = None) -> Path:
     """The given configuration, or what ELSA_CONFIG names, or the demo's where it is there.
 
@@ -495,7 +521,7 @@ def read_config(path: Path) -> Config:
         content = load_yaml(path.read_text(), Config)
     except FileNotFoundError:
         raise InputError(f"no such configuration file: {path}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold keys and values, such as 'warehouse: warehouse'")
@@ -520,7 +546,14 @@ def _explain(problem: dict) -> str:
     if problem["type"] == "value_error":
         return f"{path}: {problem['ctx']['error']}" if path else str(problem["ctx"]["error"])
     message = problem["msg"].replace("Input should be", "must be").replace("String should", "must")
-    return f"{path}: got {problem['input']!r}, {message}"
+    is_odd = isinstance(problem["input"], str) and re.fullmatch(r"[-+]?[\d_.:xob]*\d[\da-fA-F_.:]*", problem["input"])
+    hint = "; numbers are written in decimal, as in 1000" if is_odd and problem["type"] in NUMBERS else ""
+    return f"{path}: got {shorten(repr(problem['input']))}, {message}{hint}"
+
+
+def shorten(text: str) -> str:
+    """What fits into a message."""
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}… ({len(text):,} characters)"
 
 
 def _keys_beside(location: tuple) -> list[str]:

@@ -11,9 +11,11 @@ from prefect import get_run_logger, task
 
 from tasks.config import Config
 from tasks.errors import InputError
+from tasks.files import remove
 from tasks.published import open_published
 from tasks.stages import Exported
 from tasks.warehouse import first_row
+from tasks.whole import require_tables
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,8 +31,8 @@ def export_vectors(config: Config, form: Format, out: Path) -> Exported:
     """Writes item and user vectors, their ids, and of which model they are, into a new folder, all or nothing."""
     check_export(config, out)
     unfinished = out.with_name(f"{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
     try:
+        remove(unfinished)
         unfinished.mkdir(parents=True)
     except OSError as error:
         raise InputError(f"--out {out}: the folder cannot be made: {error}") from None
@@ -38,6 +40,7 @@ def export_vectors(config: Config, form: Format, out: Path) -> Exported:
     try:
         with open_published(config) as connection:
             about = _about(connection)
+            require_tables(Path(config.warehouse).absolute(), about["run_id"])
             write(connection, about, unfinished)
         unfinished.rename(out)
     finally:

@@ -4,8 +4,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tasks import pictures
+from tasks.errors import InputError
 from tasks.explore import look_up_item, look_up_user, select
-from tasks.warehouse import Run, connect, list_runs
+from tasks.records import LOST, is_refresh, name_damaged, read_manifest, usable_parquet
+from tasks.warehouse import Run, connect, intact, list_runs
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -23,10 +25,13 @@ COUNTS = [  # what is counted each night: its name, the stage that counted it, t
 
 
 def collect_facts(run: Run) -> dict[str, Any]:
-    """Everything that the template shows, from what the run has left behind, however far it came."""
+    """Everything that the template shows, from what the run has left behind, however far it came.
+
+    Raises InputError if its manifest is damaged.
+    """
     all_runs = {manifest["run_id"]: manifest for manifest in list_runs(run.warehouse)}
     manifests = [manifest for run_id, manifest in all_runs.items() if run_id <= run.run_id]
-    manifest = all_runs[run.run_id]
+    manifest = all_runs.get(run.run_id) or read_manifest(run.folder)  # which raises
     earlier = all_runs.get(manifest["replaces"])
     metric = _compared_metric(manifest)
     coverage = f"coverage@{metric.split('@')[1]}"
@@ -61,19 +66,6 @@ def collect_facts(run: Run) -> dict[str, Any]:
             "stages": pictures.stages(measured) if measured else None,
         },
     }
-
-
-def is_refresh(manifest: dict) -> bool:
-    """Whether the run took over the model of another one, instead of training and judging its own."""
-    trained = manifest["stages"].get("train", {})
-    return "gate" not in manifest["stages"] and trained.get("model_run_id", manifest["run_id"]) != manifest["run_id"]
-
-
-def is_night(manifest: dict) -> bool:
-    """Whether the run was to train and judge a model, however far it came."""
-    if "kind" in manifest:
-        return manifest["kind"] == "nightly"
-    return not is_refresh(manifest) and manifest["status"] not in ("ingested", "validated")
 
 
 def _lead(manifest: dict, gate: list[dict]) -> str:
@@ -125,14 +117,16 @@ def _own_model(manifest: dict) -> str:
 def _read(run: Run, name: str) -> list[dict]:
     import polars as pl
 
-    path = run.folder / name
-    return pl.read_parquet(path).to_dicts() if path.exists() else []
+    paths = [run.folder / name] if (run.folder / name).exists() else []
+    return [row for path in usable_parquet(paths) for row in pl.read_parquet(path).to_dicts()]
 
 
 def _metrics(run: Run, manifests: list[dict], metric: str) -> tuple[list[dict], list[dict]]:
     """Tonight's metrics, and the compared one of the last nights until tonight that were evaluated."""
     evaluated = [manifest for manifest in manifests if "evaluate" in manifest["stages"]][-N_NIGHTS:]
-    files = [str(run.warehouse / "runs" / manifest["run_id"] / "metrics.parquet") for manifest in evaluated]
+    folder = run.warehouse / "runs"
+    files = usable_parquet(folder / manifest["run_id"] / "metrics.parquet" for manifest in evaluated)
+    evaluated = [manifest for manifest in evaluated if str(folder / manifest["run_id"] / "metrics.parquet") in files]
     if not evaluated:
         return [], []
     name, k = metric.split("@")
@@ -156,7 +150,13 @@ def _model_record(run: Run, manifest: dict) -> dict:
     """What the evaluation model's training has written down: epochs and choices."""
     trained = manifest["stages"].get("train")
     path = run.folder / trained["path"] / "model.json" if trained else None
-    return json.loads(path.read_text()) if path and path.exists() else {}
+    if path is None or not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except LOST as error:
+        name_damaged(path, f"{error}; the report does without")
+        return {}
 
 
 def _changes(manifest: dict, earlier: dict | None) -> list[dict]:
@@ -201,8 +201,12 @@ def _lists(run: Run) -> dict[str, Any] | None:
     path = run.warehouse / "published" / f"{run.run_id}.duckdb"
     if not path.exists():
         return None
-    with connect(path, run.config, read_only=True) as connection:
-        return {"pictures": _pictures_of_lists(connection), **_samples(connection)}
+    try:
+        with intact(path), connect(path, run.config, read_only=True) as connection:
+            return {"pictures": _pictures_of_lists(connection), **_samples(connection)}
+    except InputError as error:
+        name_damaged(path, f"the report does without: {error}")
+        return None
 
 
 def _pictures_of_lists(connection: "DuckDBPyConnection") -> list[pictures.Picture]:

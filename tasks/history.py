@@ -1,27 +1,27 @@
 """What readers get: the flip of the symlink, the way back, the record of both, and what is kept of earlier runs."""
 
 import json
-import os
-import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tasks.config import Config
 from tasks.errors import InputError
+from tasks.files import remove, sync, write_whole
 from tasks.lock import me
+from tasks.records import current_run_id, is_night, manifests, publications, read_manifest, read_publications
 from tasks.warehouse import (
+    RUN_ID,
     Run,
     connect,
-    current_run_id,
     explained,
     first_row,
     flipping,
+    intact,
     openable,
-    publications,
-    read_manifest,
     refuse_plain_file,
     sql,
 )
+from tasks.whole import require_tables
 
 NOTHING_YET = "has no published tables yet; make some with: elsa nightly --config FILE"
 KEPT_FOREVER = {"manifest.json", "metrics.parquet", "gate_checks.parquet", "validation.parquet", "drift.parquet",
@@ -35,7 +35,7 @@ def publish_first(run: Run) -> None:
     with flipping(run.warehouse):
         current = current_run_id(run.warehouse)
         if current != replaces:
-            again = f"nightly --resume {run.run_id}" if _is_night(run.folder) else "refresh"
+            again = f"nightly --resume {run.run_id}" if is_night(manifest) else "refresh"
             raise InputError(
                 f"readers were led from run {replaces} to {current} while this run was under way, and it is "
                 f"based on the former, so nothing was published. To go on from the latter: elsa {again}"
@@ -72,6 +72,12 @@ def _before(config: Config, warehouse: Path) -> str:
     current, there = current_run_id(warehouse), _there(warehouse)
     earlier = [run_id for run_id in way if run_id in there and run_id != current]
     if not earlier:
+        others = [run_id for run_id in there if run_id != current]
+        if others and read_publications(warehouse)[1]:
+            raise InputError(
+                f"{warehouse / 'publications.jsonl'} is damaged and does not say what readers had before; name one "
+                f"of the runs that have tables: elsa rollback RUN; there are {', '.join(others)}"
+            )
         raise InputError(f"no run before {current} has its tables still: there is nothing to roll back to")
     return earlier[-1]
 
@@ -84,40 +90,45 @@ def prune(run: Run) -> list[str]:
     """
     rules, warehouse = run.config.publication, run.warehouse
     with flipping(warehouse):
-        history = publications(warehouse)
-        nights = [entry["run_id"] for entry in reversed(history) if _is_night(warehouse / "runs" / entry["run_id"])]
-        last = list(dict.fromkeys(nights))[: rules.keep]
+        history, refreshes = publications(warehouse), _refreshes(warehouse)
+        nights = [entry["run_id"] for entry in reversed(history)] + _published(warehouse)  # lines of it may be lost
+        last = [run_id for run_id in dict.fromkeys(nights) if run_id not in refreshes][: rules.keep]
         kept = {current_run_id(warehouse), run.run_id, *last}
         before = datetime.now(UTC) - timedelta(hours=rules.grace_hours)
         left = {entry["replaced"]: datetime.fromisoformat(entry["at"]) for entry in history}
         removed = []
         for path in sorted(warehouse.glob("published/*.duckdb")):
             if path.stem not in kept and left.get(path.stem, _changed(path)) < before:
-                path.unlink()
-                shutil.rmtree(path.with_suffix(""), ignore_errors=True)  # its tables that are Parquet files
+                remove(path)
+                remove(path.with_suffix(""))  # its tables that are Parquet files
                 removed.append(path.name)
         for path in sorted(warehouse.glob("runs/*/manifest.json")):
             name = path.parent.name
             if name not in kept and max(left.get(name, _changed(path)), _changed(path)) < before:
-                removed += [f"{name}/{heavy}" for heavy in _remove_heavy(path.parent)]
+                removed += [f"{name}/{heavy}" for heavy in _remove_heavy(path.parent, name in refreshes)]
         return removed
 
 
-def _is_night(folder: Path) -> bool:
-    """Whether the run judged a model of its own; what a refresh made anew is not kept beyond the grace time."""
-    return (folder / "manifest.json").exists() and "gate" in read_manifest(folder)["stages"]
+def _refreshes(warehouse: Path) -> set[str]:
+    """Runs whose tables and reports are not kept beyond the grace time; of a damaged manifest, nobody knows."""
+    return {manifest["run_id"] for manifest in manifests(warehouse)[0] if not is_night(manifest)}
 
 
-def _remove_heavy(folder: Path) -> list[str]:
-    kept = KEPT_FOREVER if _is_night(folder) else KEPT_FOREVER - {"report.html"}
+def _published(warehouse: Path) -> list[str]:
+    """Runs that say so themselves, the newest first."""
+    return [one["run_id"] for one in reversed(manifests(warehouse)[0]) if one["status"] == "published"]
+
+
+def _remove_heavy(folder: Path, is_refresh: bool) -> list[str]:
+    kept = KEPT_FOREVER - {"report.html"} if is_refresh else KEPT_FOREVER
     heavy = sorted(path for path in folder.iterdir() if path.name not in kept)
     for path in heavy:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        remove(path)
     return [path.name for path in heavy]
 
 
 def _changed(path: Path) -> datetime:
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return datetime.fromtimestamp(path.lstat().st_mtime, UTC)
 
 
 def _there(warehouse: Path) -> list[str]:
@@ -129,6 +140,9 @@ def _go_to(config: Config, run_id: str, action: str, reason: str | None) -> str:
     warehouse = Path(config.warehouse).absolute()
     if not warehouse.exists():
         raise InputError(f"{config.warehouse} {NOTHING_YET}")
+    if run_id in _there(warehouse):  # it takes a while, and the lock is for moments
+        _require_whole(config, warehouse / "published" / f"{run_id}.duckdb", run_id)
+        require_tables(warehouse, run_id)
     with explained(config, warehouse), flipping(warehouse):
         there = _there(warehouse)
         if run_id not in there:
@@ -145,7 +159,7 @@ def _go_to(config: Config, run_id: str, action: str, reason: str | None) -> str:
 
 def _require_whole(config: Config, path: Path, run_id: str) -> None:
     """Raises InputError unless the file opens and is that run's, and the tables beside it can be read."""
-    with connect(path, config, read_only=True) as connection:
+    with intact(path), connect(path, config, read_only=True) as connection:
         found = first_row(connection, "select run_id from run_info")[0]
         if found != run_id:
             raise InputError(f"{path} holds the tables of run {found}, not of {run_id}; it was replaced by hand")
@@ -155,28 +169,19 @@ def _require_whole(config: Config, path: Path, run_id: str) -> None:
 
 
 def _flip(warehouse: Path, run_id: str, action: str, reason: str | None) -> None:
-    """Points current.duckdb at the run's tables, at once, then records it. `publications` mends a missing record."""
+    """Points current.duckdb at the run's tables, at once, then records it. `publications` mends a missing record.
+
+    A damaged record is kept beside the new one, which holds those of its lines that can be used.
+    """
     refuse_plain_file(warehouse)
     history, replaced = publications(warehouse), current_run_id(warehouse)
-    new_link = warehouse / "current.duckdb.new"
-    new_link.unlink(missing_ok=True)
+    new_link, record = warehouse / "current.duckdb.new", warehouse / "publications.jsonl"
+    remove(new_link)
     new_link.symlink_to(Path("published") / f"{run_id}.duckdb")
     new_link.replace(warehouse / "current.duckdb")
     sync(warehouse)
     entry = {"at": datetime.now(UTC).isoformat(), "run_id": run_id, "replaced": replaced}
     history.append(entry | {"action": action, "by": me(), "reason": reason})
-    text = "".join(json.dumps(one) + "\n" for one in history)
-    temporary = warehouse / "publications.jsonl.new"
-    temporary.write_text(text)
-    sync(temporary)
-    temporary.replace(warehouse / "publications.jsonl")
-    sync(warehouse)
-
-
-def sync(path: Path) -> None:
-    """Asks the system to put a file or a folder on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    if read_publications(warehouse)[1]:
+        record.rename(warehouse / f"publications.jsonl.damaged-{datetime.now(UTC):{RUN_ID}}")
+    write_whole(record, "".join(json.dumps(one) + "\n" for one in history))

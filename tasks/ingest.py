@@ -45,7 +45,7 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
     of tonight's rows cannot be used; they are refused, and stay to be looked at.
     """
     files = event_files(run.config.source, run.config.quarantine)
-    finish_forgetting(run.config)
+    _finish_forgetting(run)
     reads = [*files_beside(run.config.source), *(file.name for file in files)]
     with connect(run.events, run.config, reads=reads) as connection, _scratch(run) as scratch:
         make_ledger(connection)
@@ -90,7 +90,7 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
 @task(**RETRIES)
 def take_stock(run: Run) -> Events:
     """The events as they are, without a look at the source."""
-    finish_forgetting(run.config)
+    _finish_forgetting(run)
     with connect(run.events, run.config) as connection:
         make_ledger(connection)
         handle = _count(connection, 0)
@@ -99,6 +99,11 @@ def take_stock(run: Run) -> Events:
     get_run_logger().info(f"{handle.n_events:,} events")
     run.record("ingest", handle)
     return handle
+
+
+def _finish_forgetting(run: Run) -> None:
+    for damaged in finish_forgetting(run.config):
+        get_run_logger().warning(f"may hold rows of people who were forgotten, and is damaged; remove it: {damaged}")
 
 
 def progress(connection: "DuckDBPyConnection", step: str) -> AbstractContextManager:

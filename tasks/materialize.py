@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,11 +13,14 @@ from prefect import get_run_logger, task
 
 from tasks import lists
 from tasks.candidates import require_candidates
+from tasks.config import bytes_of
+from tasks.files import remove
 from tasks.progress import working
+from tasks.records import files_of_all_runs, stages_of_all_runs
 from tasks.retries import RETRIES
 from tasks.reuse import OF_USERS, Reuse, reuse_earlier, versions
 from tasks.stages import Events, Interactions, Matrix, Rules, Tables, Trained
-from tasks.warehouse import Run, attach_events, connect, files_of_all_runs, first_row, sql
+from tasks.warehouse import Run, attach_events, connect, first_row, sql
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,6 +43,8 @@ def materialize(
     path = run.warehouse / "published" / f"{run.run_id}.duckdb.unfinished"
     folder = run.warehouse / "published" / run.run_id
     path.parent.mkdir(exist_ok=True)
+    for left in (path, folder):
+        remove(left)  # a link there would be followed
     try:
         with working("model and histories") as show, connect(":memory:", run.config) as connection:
             source = lists.load_lists(run, trained, at, show)
@@ -64,8 +68,8 @@ def materialize(
         n_bytes = path.stat().st_size + _make_durable(folder)
     except BaseException:
         for unfinished in path.parent.glob(f"{path.name}*"):  # on a full disk DuckDB leaves its log, too
-            unfinished.unlink()
-        shutil.rmtree(folder, ignore_errors=True)
+            remove(unfinished)
+        remove(folder)
         raise
     handle = Tables(path.name, matrix.n_users, matrix.n_items, n_bytes)
     run.record("materialize", handle)
@@ -104,8 +108,8 @@ class Output:
 
         self.connection.register(view, pa.RecordBatchReader.from_batches(first.schema, all_batches()))
 
-    def write(self, table: str, n_bytes: float, **parameters: object) -> None:
-        """Runs sql/tables/<table>.sql, or puts its rows behind those that stayed in the table.
+    def write(self, table: str, size: float, **parameters: object) -> None:
+        """Runs sql/tables/<table>.sql, or puts its rows behind those that stayed in the table; `size` is in bytes.
 
         Beyond max_table_size the rows of a new table go to a Parquet file, and a view leads there.
         """
@@ -118,7 +122,7 @@ class Output:
             query = f"select * from (({query}) union all by name ({stays})) order by 1, 2"
         if not is_new:
             self.connection.execute(f"insert into output.{table} by name {query}", parameters)
-        elif n_bytes > _bytes(self.run.config.recommendations.max_table_size):
+        elif size > bytes_of(self.run.config.recommendations.max_table_size):
             self._write_parquet(table, query, parameters)
         else:
             self.connection.execute(create + query, parameters)
@@ -178,11 +182,6 @@ def _write_item_tables(output: Output, source: lists.Lists, row_bytes: dict[str,
         output.write(table, n_rows * row_bytes[table])
 
 
-def _bytes(size: str) -> float:
-    number, unit, binary = re.fullmatch(r"([\d.]+)\s?([KMGT])(i?)B", size).groups()
-    return float(number) * (1024 if binary else 1000) ** ("KMGT".index(unit) + 1)
-
-
 def _typed(connection: "DuckDBPyConnection", rows: str) -> str:
     """The columns of the rows of a Parquet file, which knows lists of any length only."""
     columns = [column for (column, *_) in connection.execute(f"describe from {rows}").fetchall()]
@@ -205,9 +204,14 @@ def _write_record_tables(
     """Writes the items, and the record of how the run went."""
     import json
 
+    import pyarrow as pa
+
+    kinds = {"run_id": pa.string(), "stage": pa.string(), "finished_at": pa.string(), "seconds": pa.float64()}
+    stages = pa.schema(kinds | {"rows": pa.int64(), "peak_bytes": pa.int64()})
     run, folder = output.run, output.run.folder
     results = [str(path) for path in sorted(folder.glob("*.parquet")) if path.stem in ("validation", "drift")]
     output.register("scored_items", lists.scored_items(source))
+    output.connection.register("stages", pa.Table.from_pylist(stages_of_all_runs(run.warehouse), stages))
     has_filters = bool(run.config.recommendations.filters)
     for table, parameters in {
         "popular_items": {"items": str(folder / "items.parquet")},
@@ -233,7 +237,7 @@ def _write_record_tables(
         "gate_checks": {"gate_checks": files_of_all_runs(run.warehouse, "gate", "gate_checks.parquet")},
         "validation_results": {"run_id": run.run_id, "results": results},
         "drift": {},
-        "run_stages": {"manifests": files_of_all_runs(run.warehouse, "ingest", "manifest.json")},
+        "run_stages": {},
     }.items():
         output.show(table)
         output.connection.execute(sql(f"tables/{table}"), parameters)

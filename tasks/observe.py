@@ -41,11 +41,9 @@ class JsonLines(logging.Handler):
             "stage": getattr(record, "task_name", None),
             "message": record.getMessage() + trace,
         }
-        try:
+        with suppress(OSError, ValueError):  # a full disk ends the night at its own file, not at a line about it
             self.file.write(json.dumps(line, ensure_ascii=False) + "\n")
             self.file.flush()
-        except OSError:  # a full disk ends the night at its own file, not at a line about it
-            self.handleError(record)
 
     def close(self) -> None:
         with suppress(OSError):

@@ -2,20 +2,29 @@
 
 from prefect import get_run_logger, task
 
-from tasks.history import prune, publish_first, sync
+from tasks.files import sync
+from tasks.history import prune, publish_first
+from tasks.progress import working
 from tasks.stages import Published, Tables
-from tasks.warehouse import Run
+from tasks.warehouse import Run, read_manifest, write_json
+from tasks.whole import identities
 
 
 @task
 def publish(run: Run, tables: Tables) -> Published:
-    """Makes the file durable under its final name, leads readers to it atomically, and removes what is too old."""
+    """Makes the file durable under its final name, leads readers to it atomically, and removes what is too old.
+
+    Sizes and digests of all that is published are recorded first.
+    """
     folder = run.warehouse / "published"
     final = folder / f"{run.run_id}.duckdb"
     (folder / tables.path).chmod(0o444)
     sync(folder / tables.path)
     (folder / tables.path).rename(final)
     sync(folder)
+    with working("digests of the tables") as show:
+        files = identities(run.warehouse, run.run_id, final, lambda share: show("digests of the tables", share))
+    write_json(run.folder / "manifest.json", read_manifest(run.folder) | {"published": files})
     publish_first(run)
     get_run_logger().info("published %s", final.name)
     handle = Published(str(final.relative_to(run.warehouse)))

@@ -1,5 +1,7 @@
 """Reading the published tables and the history of runs, for people at a terminal."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +11,10 @@ from tasks.config import Config
 from tasks.errors import InputError
 from tasks.lock import age
 from tasks.quoting import typeable, visible
-from tasks.warehouse import connect, current_run_id, first_row, list_runs, publications, sql
+from tasks.records import manifests
+from tasks.trouble import cure
+from tasks.warehouse import connect, current_run_id, first_row, intact, list_runs, publications, sql
+from tasks.whole import require_size
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
@@ -66,7 +71,7 @@ def rejected(config: Config, n: int) -> str:
     nothing = InputError(f"{config.warehouse} holds no events yet; take some in with: elsa ingest --config FILE")
     if not path.exists():
         raise nothing
-    with connect(path, config, read_only=True) as connection:
+    with intact(path), connect(path, config, read_only=True) as connection:
         if not first_row(connection, "select count(*) from duckdb_tables() where table_name = 'rejected_events'")[0]:
             raise nothing
         counts = connection.sql(sql("queries/rejected_by_file"))
@@ -79,25 +84,31 @@ def rejected(config: Config, n: int) -> str:
 def runs(config: Config) -> str:
     """All runs, newest first: how they ended, the gate's metric, age; an arrow marks the one that is published."""
     warehouse = Path(config.warehouse).absolute()
-    manifests = list_runs(warehouse)
-    if not manifests:
+    known = {manifest["run_id"]: _about(manifest) for manifest in list_runs(warehouse)}
+    damaged = {run_id: ("", "damaged", "", [f"manifest.json: {why}"])
+               for run_id, why in manifests(warehouse)[1].items()}  # fmt: skip
+    if not known | damaged:
         raise InputError(f"{config.warehouse} has no runs yet; start one with: elsa nightly --config FILE")
     last = {entry["run_id"]: entry for entry in publications(warehouse)}
     current = current_run_id(warehouse)
     lines = [f"  {'run':<24}{'age':<9}{'verdict':<12}{'metric':<20}notes"]
-    for manifest in reversed(manifests):
-        run_id = manifest["run_id"]
-        seconds = (datetime.now(UTC) - datetime.fromisoformat(manifest["started_at"])).total_seconds()
-        gate = manifest["stages"].get("gate", {})
-        metric = f"{gate['metric']} {gate['value']:.4f}" if "value" in gate else ""
-        notes = [reason.split("\n")[0] for reason in manifest["reasons"]]
+    for run_id, (since, verdict, metric, notes) in sorted((known | damaged).items(), reverse=True):
         if run_id in last and last[run_id]["action"] != "publish":
             notes.append("{action} at {at:.16} by {by}: {reason}".format(**last[run_id]))
         lines.append(
-            f"{'→' if run_id == current else ' '} {run_id:<24}{age(seconds):<9}{manifest['status']:<12}{metric:<20}"
+            f"{'→' if run_id == current else ' '} {run_id:<24}{since:<9}{verdict:<12}{metric:<20}"
             f"{visible('; '.join(notes))}".rstrip()
         )
     return "\n".join(lines)
+
+
+def _about(manifest: dict) -> tuple[str, str, str, list[str]]:
+    """A run's age, verdict, metric and reasons, as text."""
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(manifest["started_at"])).total_seconds()
+    gate = manifest["stages"].get("gate", {})
+    metric = f"{gate['metric']} {gate['value']:.4f}" if gate.get("value") is not None else ""
+    notes = [(reason.splitlines() or [""])[0] for reason in manifest["reasons"]]
+    return age(seconds), manifest["status"], metric, notes
 
 
 def metrics(config: Config, run_id: str) -> str:
@@ -150,14 +161,19 @@ def _literal(value: object) -> str:
     return str(value) if isinstance(value, int) else typeable(str(value))
 
 
-def open_published(config: Config) -> "DuckDBPyConnection":
-    """The tables that readers get now. Raises InputError before the first publication."""
+@contextmanager
+def open_published(config: Config) -> "Iterator[DuckDBPyConnection]":
+    """The tables that readers get now. Raises InputError before the first publication, and where they are damaged."""
     path = Path(config.warehouse).absolute() / "current.duckdb"
+    if path.is_symlink() and not path.exists():
+        raise InputError(f"{path} leads to {path.readlink()}, which is gone. {cure(path)}")
     if not path.exists():
         raise InputError(
             f"{config.warehouse} has no published tables yet; make some with: elsa nightly --config FILE"
         )
-    return connect(path, config, read_only=True)
+    require_size(path.parent, current_run_id(path.parent))
+    with intact(path), connect(path, config, read_only=True) as connection:
+        yield connection
 
 
 def _rows(config: Config, query: str, parameters: dict, when_empty: str) -> str:

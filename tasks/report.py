@@ -14,8 +14,10 @@ from prefect.context import TaskRunContext
 
 from tasks.config import Config
 from tasks.errors import InputError
-from tasks.facts import collect_facts, is_night
+from tasks.facts import collect_facts
+from tasks.files import write_whole
 from tasks.plain_text import plain
+from tasks.records import is_night, manifests, read_manifest
 from tasks.warehouse import Run, list_runs, open_run
 
 if TYPE_CHECKING:
@@ -51,9 +53,12 @@ def write_report(run: Run) -> Path:
 def find_report(config: Config, run_id: str | None) -> Path:
     """A run's report, by default of the newest night; made now if there is none of how the run stands.
 
-    Raises InputError for an unknown run, and where it cannot be written.
+    Raises InputError for an unknown run, for one whose manifest is damaged, and where it cannot be written.
     """
-    runs = {manifest["run_id"]: manifest for manifest in list_runs(Path(config.warehouse).absolute())}
+    warehouse = Path(config.warehouse).absolute()
+    runs = {manifest["run_id"]: manifest for manifest in list_runs(warehouse)}
+    if run_id in manifests(warehouse)[1]:
+        read_manifest(warehouse / "runs" / run_id)  # which says what is wrong with it
     if not runs:
         raise InputError(f"{config.warehouse} has no runs yet; start one with: elsa nightly --config FILE")
     if run_id not in (None, *runs):
@@ -70,11 +75,8 @@ def find_report(config: Config, run_id: str | None) -> Path:
 
 
 def _write(run: Run, facts: dict[str, Any]) -> Path:
-    """All or nothing: a reader sees the old report or the new one."""
     path = run.folder / "report.html"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(_template().render(facts), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, _template().render(facts))
     return path
 
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger
 
+from tasks.files import remove
 from tasks.lists import Lists, scored_items
 from tasks.stages import RULES, Trained
-from tasks.warehouse import Run, first_row, openable, sql
+from tasks.warehouse import Run, current_run_id, first_row, openable, sql
+from tasks.whole import require_tables
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +65,7 @@ def reuse_earlier(
     """
     if trained.model_run_id == run.run_id or run.config.policy_configs.policy.policy_type == "ease":
         return None
+    require_tables(run.warehouse, current_run_id(run.warehouse))
     published = (run.warehouse / "current.duckdb").resolve()
     with openable(published):
         connection.execute(f"attach '{published}' as earlier (read_only)")
@@ -85,6 +88,7 @@ def reuse_earlier(
     """
     users = connection.execute(rows, {"users": files["users"]}).fetchnumpy()["user_idx"]
     get_run_logger().info(f"{len(users):,} of {len(source.user_ids):,} users have something new")
+    remove(path)  # a link there would be followed
     shutil.copyfile(published, path)
     connection.execute(f"attach '{path}' as output")
     connection.begin()

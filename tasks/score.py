@@ -8,9 +8,11 @@ from prefect import task
 
 from tasks.config import Config
 from tasks.errors import InputError
+from tasks.files import remove
 from tasks.progress import working
 from tasks.stages import Scored
 from tasks.warehouse import current_run_id
+from tasks.whole import OF_SCORES, require_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,13 +39,15 @@ class Scorer:
 
     @classmethod
     def load(cls, config: Config) -> Self:
-        """Raises InputError where nothing is published."""
+        """Raises InputError where nothing is published, or what is read of it is not what the run wrote."""
         import polars as pl
         from scipy import sparse
 
         import elsa_core
 
-        folder = Path(config.warehouse).absolute() / "runs" / _published_run(config)
+        warehouse, run_id = Path(config.warehouse).absolute(), _published_run(config)
+        require_files(warehouse, run_id, OF_SCORES)
+        folder = warehouse / "runs" / run_id
         ids = (pl.read_parquet(folder / f"{name}s.parquet")[f"{name}_id"] for name in ("user", "item"))
         model = elsa_core.load(folder / "model", config.policy_configs.policy.device)
         return cls(model, sparse.load_npz(folder / "interactions.npz"), *ids)
@@ -82,6 +86,7 @@ def score_file(config: Config, pairs: Path, out: Path) -> Scored:
         n_pairs, n_scored = 0, 0
         try:
             schema = scorer.add_scores(file.schema_arrow.empty_table()).schema
+            remove(unfinished)  # a link there would be followed
             with pq.ParquetWriter(unfinished, schema) as writer, working("scores of pairs") as show:
                 for batch in file.iter_batches(PAIRS):
                     scored = scorer.add_scores(pa.Table.from_batches([batch]))

@@ -10,24 +10,27 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.config import Config
 from tasks.errors import InputError, WarehouseBusy
-from tasks.lock import is_locked, locked
+from tasks.files import remove, write_whole
+from tasks.lock import holder, locked
 from tasks.observe import PeakMemory, log_to, name_flow_run
 from tasks.quoting import fill, literal, visible
+from tasks.records import current_run_id, manifests, publications, read_manifest
 from tasks.stages import rows_of
+from tasks.trouble import cure, explained
 
 if TYPE_CHECKING:
     import duckdb
 
-FULL_DISK = ("No space left", "quota exceeded")
-NO_ENTRY = ("Read-only file system", "Permission denied", "Input/output error")
 SECONDS_FOR_A_FLIP = 60.0  # whoever flips or prunes holds the lock for moments
+RESERVED_BYTES = 65_536  # more than a manifest and a line of its log take
+RUN_ID = "%Y%m%dT%H%M%S_%f"
 ODD_IN_PATHS = "'\"$?#%;*[\\"  # DuckDB or SQLAlchemy would read more into them
 _settings = threading.Lock()  # threads that open one file share its settings
 _peaks: dict[str, PeakMemory] = {}  # of the runs that are open in this process
@@ -76,9 +79,10 @@ def open_run(
     Raises RunUnderWay if another one has the lock, InputError if the disk is full or may not be written to.
     """
     warehouse = _folder(config)
-    with explained(config, warehouse), locked(warehouse / "lock", config.lock_wait_seconds):
+    with explained(config, warehouse), locked(warehouse / "lock", config.lock_wait_seconds) as claim:
         _tidy(warehouse)
         run = Run(config, _new_run_folder(warehouse) if resume is None else resume)
+        claim(run.run_id)
         manifest = {"run_id": run.run_id, "stages": {}, "measured": {}, "inputs": {}, "files": {}}
         if resume is not None:
             manifest = _resumable(warehouse, resume)
@@ -95,14 +99,29 @@ def open_run(
             "config": config.model_dump(),
         }
         manifest.pop("finished_at", None)
-        write_json(run.folder / "manifest.json", manifest)
-        try:
-            with log_to(run.folder / "log.jsonl", run.run_id), explained(config, warehouse), _peak_memory(run):
+        with _recorded_failure(run):
+            write_json(run.folder / "manifest.json", manifest)
+            with (
+                log_to(run.folder / "log.jsonl", run.run_id),
+                explained(config, warehouse, run.folder),
+                _peak_memory(run),
+            ):
                 yield run
-        except BaseException as error:
-            with suppress(OSError):  # on a full disk the run counts as died
-                end_run(run, "failed", (f"{type(error).__name__}: {error}",))
-            raise
+
+
+@contextmanager
+def _recorded_failure(run: Run) -> Iterator[None]:
+    """Writes down why the run failed, also on a full disk: in room that was kept for that."""
+    reserve = run.folder / "reserve"
+    reserve.write_bytes(os.urandom(RESERVED_BYTES))
+    try:
+        yield
+    except BaseException as error:
+        with suppress(OSError, InputError):  # without its folder, or a manifest, nobody knows of the run
+            reserve.unlink()
+            end_run(run, "failed", (f"{type(error).__name__}: {error}",))
+        raise
+    reserve.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -129,38 +148,6 @@ def _folder(config: Config) -> Path:
     return warehouse
 
 
-@contextmanager
-def explained(config: Config, warehouse: Path) -> Iterator[None]:
-    """Raises InputError where time is up, the disk is full, or the warehouse read-only, whichever library met it."""
-    before = current_run_id(warehouse)
-    try:
-        yield
-    except (InputError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        if _is_out_of_time(error):
-            raise InputError(
-                f"training took longer than training_timeout_seconds={config.training_timeout_seconds}; allow more, "
-                "or train less: n_epochs, factors"
-            ) from None
-        signs = FULL_DISK + (NO_ENTRY if str(warehouse) in str(error) else ())
-        said = next((line for line in str(error).splitlines() if any(sign in line for sign in signs)), None)
-        if said is None:
-            raise
-        now = current_run_id(warehouse)
-        got = "keep the tables they had" if now == before else f"get the tables of run {now} already"
-        raise InputError(f"the warehouse cannot be written to: {said}; readers {got}") from error
-
-
-def _is_out_of_time(error: Exception) -> bool:
-    """Whether Prefect stopped a task; the system's time-outs are another matter."""
-    if not isinstance(error, TimeoutError):
-        return False
-    from prefect.task_engine import TaskRunTimeoutError
-
-    return isinstance(error, TaskRunTimeoutError)
-
-
 def flipping(warehouse: Path) -> AbstractContextManager[None]:
     """A lock of its own, held for moments: a person can roll back while a night is under way."""
     return locked(warehouse / "publication.lock", SECONDS_FOR_A_FLIP)
@@ -172,13 +159,16 @@ def _resumable(warehouse: Path, run_id: str) -> dict:
     Raises InputError if there is none, or it is or was published.
     """
     folder = warehouse / "runs" / run_id
-    if folder.name != run_id or not (folder / "manifest.json").exists():  # or it leads elsewhere
+    if folder.name != run_id or not os.path.lexists(folder / "manifest.json"):  # or it leads elsewhere
         raise InputError(f"there is no run {run_id} to resume; elsa runs lists them")
     with flipping(warehouse):
         if run_id in {entry["run_id"] for entry in publications(warehouse)}:
             raise InputError(f"run {run_id} is published already; to publish it again: elsa publish {run_id}")
         (warehouse / "published" / f"{run_id}.duckdb").unlink(missing_ok=True)
         shutil.rmtree(warehouse / "published" / run_id, ignore_errors=True)
+    for path in folder.rglob("*"):
+        if path.is_symlink():  # the run made none, and would write where it leads
+            path.unlink()
     return {"measured": {}, "inputs": {}, "files": {}} | read_manifest(folder)
 
 
@@ -190,63 +180,27 @@ def end_run(run: Run, status: str, reasons: tuple[str, ...] = ()) -> None:
 
 def end_lost_run(warehouse: Path, flow_run_id: str, status: str, reason: str) -> str | None:
     """Writes how the run of a flow run ended whose process could not, crashed or cancelled. Returns its id if any."""
-    for path in warehouse.glob("runs/*/manifest.json"):
-        manifest = read_manifest(path.parent)
+    for manifest in manifests(warehouse)[0]:
         if manifest.get("flow_run_id") == flow_run_id and manifest["status"] in ("running", "failed"):
-            write_json(path, manifest | {"status": status, "reasons": [reason], "finished_at": _now()})
+            ended = {"status": status, "reasons": [reason], "finished_at": _now()}
+            write_json(warehouse / "runs" / manifest["run_id"] / "manifest.json", manifest | ended)
             return manifest["run_id"]
     return None
 
 
-def read_manifest(folder: Path) -> dict:
-    return json.loads((folder / "manifest.json").read_text())
-
-
 def list_runs(warehouse: Path) -> list[dict]:
-    """The manifests of all runs, oldest first; who says to be running without the lock has died."""
-    is_idle = not is_locked(warehouse / "lock")
+    """The usable manifests of all runs, oldest first; who says to be running, but has not the lock, has died."""
+    held = holder(warehouse / "lock")
     published = {current_run_id(warehouse), *(entry["run_id"] for entry in publications(warehouse))}
-    manifests = [read_manifest(path.parent) for path in sorted(warehouse.glob("runs/*/manifest.json"))]
-    newest = max((manifest["started_at"] for manifest in manifests), default="")
-    for manifest in manifests:
+    runs, _ = manifests(warehouse)
+    running = [manifest["run_id"] for manifest in runs if manifest["status"] == "running"]
+    at_work = None if held is None else held.get("run_id", max(running, default=None))
+    for manifest in runs:
         if manifest["run_id"] in published:
             manifest["status"] = "published"  # whatever happened after the flip
-        elif manifest["status"] == "running" and (is_idle or manifest["started_at"] < newest):
+        elif manifest["status"] == "running" and manifest["run_id"] != at_work:
             manifest["status"] = "died"
-    return manifests
-
-
-def files_of_all_runs(warehouse: Path, stage: str, name: str) -> list[str]:
-    """The file of that name of every run that has finished the stage, oldest first."""
-    folders = (path.parent for path in sorted(warehouse.glob("runs/*/manifest.json")))
-    return [str(folder / name) for folder in folders if stage in read_manifest(folder)["stages"]]
-
-
-def current_run_id(warehouse: Path) -> str | None:
-    """The run whose tables readers get, or None before the first publication."""
-    link = warehouse / "current.duckdb"
-    return Path(os.readlink(link)).stem if link.is_symlink() else None
-
-
-def publications(warehouse: Path) -> list[dict]:
-    """Every time that readers were led to another run, oldest first."""
-    path = warehouse / "publications.jsonl"
-    entries = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    current = current_run_id(warehouse)
-    if current is not None and (not entries or entries[-1]["run_id"] != current):  # died between flip and record
-        at = datetime.fromtimestamp((warehouse / "current.duckdb").lstat().st_mtime, UTC)
-        replaced = entries[-1]["run_id"] if entries else None
-        entries.append(
-            {
-                "at": at.isoformat(),
-                "run_id": current,
-                "replaced": replaced,
-                "action": "publish",
-                "by": None,
-                "reason": None,
-            }
-        )
-    return entries
+    return runs
 
 
 def connect(
@@ -291,11 +245,26 @@ def openable(path: Path | str) -> Iterator[None]:
 
     try:
         yield
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
         said = str(error).splitlines()[0]
         if "could not set lock" in said.lower():
             raise WarehouseBusy(f"{path}: another program has it open; close that and run again ({said})") from None
-        raise InputError(f"{path} cannot be opened: {said}") from None
+        raise InputError(f"{path} cannot be opened: {said}. {cure(Path(path))}") from None
+
+
+@contextmanager
+def intact(path: Path) -> Iterator[None]:
+    """Raises InputError where a DuckDB file, opened already, turns out to be damaged or to hold other tables."""
+    import duckdb
+
+    kinds = (duckdb.IOException, duckdb.CatalogException, duckdb.BinderException, duckdb.FatalException,
+             duckdb.InternalException, duckdb.SerializationException)  # fmt: skip
+    try:
+        yield
+    except kinds as error:
+        raise InputError(f"{path} is damaged: {str(error).splitlines()[0]}. {cure(path)}") from None
 
 
 def sql(name: str) -> str:
@@ -317,10 +286,10 @@ def _tidy(warehouse: Path) -> None:
     """Removes what a killed run left unfinished; refuses a warehouse whose link is something else."""
     refuse_plain_file(warehouse)
     for unfinished in warehouse.glob("published/*.unfinished*"):
-        unfinished.unlink()
+        remove(unfinished)
     for folder in warehouse.glob("published/*/"):
-        if not folder.with_suffix(".duckdb").exists():
-            shutil.rmtree(folder)
+        if folder.suffix != ".duckdb" and not folder.with_suffix(".duckdb").exists():
+            remove(folder)
 
 
 def refuse_plain_file(warehouse: Path) -> None:
@@ -333,10 +302,21 @@ def refuse_plain_file(warehouse: Path) -> None:
 
 
 def _new_run_folder(warehouse: Path) -> str:
-    """Makes a folder named after the time, one microsecond apart from any other, and returns its name."""
-    run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%S_%f")
+    """Makes a folder named after the time, behind all others whatever the clock says, and returns its name."""
+    earlier = [moment for path in warehouse.glob("runs/*/") if (moment := _moment(path.name)) is not None]
+    now = max([datetime.now(UTC).replace(tzinfo=None), *(moment + timedelta(microseconds=1) for moment in earlier)])
+    run_id = now.strftime(RUN_ID)
     (warehouse / "runs" / run_id).mkdir(parents=True)
     return run_id
+
+
+def _moment(run_id: str) -> datetime | None:
+    """When a run began by its name; None for what is no name of a run, or beyond the last one."""
+    try:
+        moment = datetime.strptime(run_id, RUN_ID)
+    except ValueError:
+        return None
+    return moment if moment.year < datetime.max.year else None
 
 
 def _now() -> str:
@@ -344,7 +324,5 @@ def _now() -> str:
 
 
 def write_json(path: Path, content: dict) -> None:
-    """All or nothing: a reader sees the old file or the new one."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1))
-    temporary.replace(path)
+    """All or nothing, as `write_whole` writes."""
+    write_whole(path, json.dumps(content, indent=1))

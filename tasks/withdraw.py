@@ -13,7 +13,8 @@ from tasks.config import Config
 from tasks.errors import InputError
 from tasks.lock import locked
 from tasks.source_files import QUERY
-from tasks.warehouse import connect, explained
+from tasks.trouble import explained
+from tasks.warehouse import connect
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

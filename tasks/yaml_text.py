@@ -1,14 +1,31 @@
 """YAML whose text is what stands in the file: for people who write 5, yes or 2026-01-01 where a key holds text."""
 
+import re
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
 
+MOST_LEVELS = 50
+
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key given twice, reads 1e-3 as a number, as YAML 1.2 does, and leaves dates as they stand."""
+    """Refuses a key given twice and endless nesting; numbers are decimal, 1e-3 is one, and dates stay as they stand.
+
+    What YAML 1.1 makes of 010, 0x10, 1_000 and 1:30 is 8, 16, 1000 and 90: here they are text, and so no numbers.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        self.depth += 1
+        if self.depth > MOST_LEVELS:
+            said = f"lists and keys are nested deeper than {MOST_LEVELS} levels"
+            raise yaml.composer.ComposerError(None, None, said, self.peek_event().start_mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         names = [name.value for name, _ in node.value]
@@ -20,13 +37,16 @@ class _Loader(yaml.SafeLoader):
 
 TAG = "tag:yaml.org,2002:"
 IMPLICIT = {f"{TAG}{name}" for name in ("bool", "int", "float", "null", "timestamp")}
+OWN = {f"{TAG}{name}" for name in ("timestamp", "int", "float")}
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag != f"{TAG}timestamp"]
+    first: [(tag, pattern) for tag, pattern in found if tag not in OWN]
     for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    f"{TAG}float", yaml.resolver.re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+for name, pattern in (
+    ("int", r"[-+]?(0|[1-9]\d*)"),
+    ("float", r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
+):
+    _Loader.add_implicit_resolver(f"{TAG}{name}", re.compile(f"^({pattern})$"), list("-+.0123456789"))
 
 
 def load_yaml(text: str, model: type[BaseModel]) -> Any:

@@ -37,7 +37,9 @@ def write_published(
     run.folder.mkdir(parents=True)
     # as after the stages that files of all nights are gathered by
     stages = {stage: {} for stage in ("ingest", "evaluate", "gate")}
-    manifest = {"run_id": run.run_id, "stages": stages, "measured": {}, "last_at": 0.0}
+    manifest = {"run_id": run.run_id, "status": "running", "started_at": "2026-01-01T00:00:00+00:00", "reasons": [],
+                "replaces": None, "stages": stages, "measured": {}, "last_at": 0.0,
+                "config": run.config.model_dump()}  # fmt: skip
     (run.folder / "manifest.json").write_text(json.dumps(manifest))
     seen = X if seen is None else seen
     for name, matrix in (("interactions", X), ("seen", seen)):

@@ -16,12 +16,15 @@ import tasks.materialize
 from flows.cli import main
 from tasks.config import Config
 from tasks.errors import ValidationFailed
-from tasks.forget import forget, without
+from tasks.forget import forget
 from tasks.history import roll_back
 from tasks.lock import locked
 from tasks.published import digest_of_tables
+from tasks.records import current_run_id, publications, read_manifest
+from tasks.redact import without
 from tasks.score import Scorer
-from tasks.warehouse import current_run_id, list_runs, publications, read_manifest
+from tasks.warehouse import list_runs
+from tasks.whole import OF_SCORES, require_files, require_tables
 from tests.conftest import community_events, config, settings, write_world
 from tests.plain_nights import plain_night, plain_refresh, plain_republish
 
@@ -212,12 +215,26 @@ def test_what_comes_again_is_kept_out(two_nights: Config, logged: list[str]) -> 
 
 def test_what_a_kill_left_the_next_night_finishes(two_nights: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(tasks.forget, "_leave_run", lambda *_: 1 / 0)
+        patch.setattr(tasks.forget, "_leave_matrices", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             forget(two_nights, [PERSON])
     assert any("users.parquet" in one for one in traces(Path(two_nights.warehouse), PERSON))
     plain_night(two_nights)
     assert [one for one in traces(Path(two_nights.warehouse), PERSON) if "validation_results" not in one] == []
+
+
+def test_digests_are_those_of_the_new_files_and_a_damaged_file_is_named(two_nights: Config) -> None:
+    earlier, current = (entry["run_id"] for entry in publications(Path(two_nights.warehouse).absolute()))
+    Path("warehouse/runs", earlier, "users.parquet").write_bytes(b"PAR1")
+    Path("warehouse/runs", earlier, "manifest.json").write_text("{")
+    damaged = forget(two_nights, [PERSON]).damaged
+    assert len(damaged) == 1 and f"{earlier}/users.parquet" in damaged[0]
+    for run_id in (earlier, current):
+        with duckdb.connect(f"warehouse/published/{run_id}.duckdb", read_only=True) as connection:
+            assert connection.execute("select count(distinct user_id) from user_topk").fetchall() == [(239,)]
+    require_tables(Path("warehouse").absolute(), current)
+    require_files(Path("warehouse").absolute(), current, OF_SCORES)
+    assert forget(two_nights, [PERSON]).n_events == 0
 
 
 def test_a_died_night_makes_its_matrices_anew(two_nights: Config) -> None:

@@ -38,7 +38,7 @@ def publish_a_copy(
 
     Its popular items lie beside it as a Parquet file. It is a night or a refresh.
     """
-    with open_run(config(**changes), resume) as run:
+    with open_run(config(**changes), resume, "nightly" if is_night else "refresh") as run:
         path = run.warehouse / "published" / f"{run.run_id}.duckdb.unfinished"
         shutil.copyfile(template, path)
         path.chmod(0o644)

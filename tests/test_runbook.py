@@ -9,7 +9,7 @@ RUNBOOK = (ROOT / "docs" / "operations.md").read_text()
 
 def test_each_row_is_produced_by_something_that_exists() -> None:
     rows = re.findall(r"^\| (\d+) \| .* \| ([^|]+) \|$", RUNBOOK, re.MULTILINE)
-    assert [int(number) for number, _ in rows] == list(range(1, 12))
+    assert len(rows) > 11 and [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").glob("*.py"))
     makefile = (ROOT / "Makefile").read_text()
     for number, produced_by in rows:

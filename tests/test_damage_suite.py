@@ -1,0 +1,196 @@
+"""Every file of a warehouse damaged in every way, while it is idle and while a night is under way; and the counts."""
+
+import os
+import shutil
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import flows.cli
+import flows.nightly
+from flows.cli import main
+from tasks import files
+from tasks.config import Config
+from tasks.warehouse import current_run_id
+from tests.conftest import settings, write_world
+from tests.plain_nights import plain_flow, plain_night
+from tests.test_damage import cut, empty, folder, other
+
+NOBODY = 65_534
+SMALL = settings(
+    policy_configs={"embedding_policy": {"factors": 4, "n_epochs": 1, "residual_neighbors": 0}},
+    evaluation={"ease_up_to": 0},
+    gate={"min_lift_over_popularity": -1.0},
+    validation={"expectations": [{"expect": "expect_column_values_to_not_be_null", "column": "user_id"}]},
+    drift={"severity": "warning"},
+)
+CODES = {"runs": (0, 2), "recommend": (0, 2), "rollback": (0, 2), "nightly": (0, 2, 3, 5)}
+
+
+def unreadable(path: Path) -> None:
+    path.chmod(0)
+
+
+DAMAGES = {"cut": cut, "emptied": empty, "other content": other, "a folder": folder, "unreadable": unreadable,
+           "removed": files.remove}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Path]:
+    """A small world of nobody's after two nights, called first and second."""
+    place = Path("/tmp") / f"elsa-damage-{os.getpid()}"
+    place.mkdir(mode=0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        write_world(place)
+        Path("my.yaml").write_text(yaml.safe_dump(SMALL))
+        for _ in range(2):
+            plain_night(Config.model_validate(SMALL))
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.fixture
+def damaged_world(made: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A place for copies of it; the commands run there without Prefect's engine."""
+    monkeypatch.setattr(flows.cli, "run_flow", lambda flow, config, **named: plain_flow(flow, config))
+    place = made.with_name(f"{made.name}-case")
+    yield place
+    with suppress(FileNotFoundError):
+        shutil.rmtree(place)
+
+
+def paths_of(made: Path) -> list[str]:
+    """Every file and link of the warehouse."""
+    warehouse = made / "warehouse"
+    found = (path for path in sorted(warehouse.rglob("*")) if path.is_symlink() or path.is_file())
+    return [str(path.relative_to(warehouse)) for path in found]
+
+
+def begin(made: Path, place: Path) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(made, place, symlinks=True)
+    for path in (place, *place.rglob("*")):
+        os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+    os.chdir(place)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may read everything; whoever runs a night may not."""
+    if os.geteuid():
+        yield
+        return
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+class Case:
+    """One file, damaged in one way: what the commands answered, and what was wrong with that."""
+
+    def __init__(self, name: str, capfd: pytest.CaptureFixture):
+        self.name, self.capfd, self.codes, self.wrong = name, capfd, {}, []
+
+    def ask(self, command: str, *arguments: str, expected: str | None = None) -> None:
+        self.capfd.readouterr()
+        try:
+            code = main([command, *arguments, "--config", "my.yaml"])
+        except BaseException:
+            self.wrong.append(f"{command}: {traceback.format_exc()[-1500:]}")
+            return
+        said = self.capfd.readouterr()
+        self.codes[command] = code
+        if code not in CODES[command]:
+            self.wrong.append(f"{command}: exit {code}")
+        if "Traceback" in said.err:
+            self.wrong.append(f"{command}: a traceback on stderr")
+        named = "published/" if self.name == "current.duckdb" else Path(self.name).name
+        if code == 2 and named not in said.err and "nothing to roll back to" not in said.err:
+            self.wrong.append(f"{command}: names no file: {said.err[-300:]}")
+        if code == 0 and expected is not None and said.out != expected:
+            self.wrong.append(f"{command}: readers get something else")
+
+
+def ask_all(case: Case, listed: str) -> None:
+    case.ask("runs")
+    case.ask("recommend", "2", expected=listed)
+    case.ask("rollback")
+
+
+def idle(case: Case, path: Path, damage: Callable[[Path], None], listed: str) -> None:
+    damage(path)
+    with as_nobody():
+        ask_all(case, listed)
+        case.ask("nightly")
+
+
+def under_way(case: Case, path: Path, damage: Callable[[Path], None], listed: str) -> None:
+    judge = flows.nightly.judge.fn
+
+    def damage_and_judge(*arguments: Any) -> Any:
+        os.seteuid(os.getuid())
+        damage(path)
+        with as_nobody():
+            case.ask("runs")
+            case.ask("recommend", "2", expected=listed)
+            return judge(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch, as_nobody():
+        patch.setattr(flows.nightly, "judge", damage_and_judge)
+        case.ask("nightly")
+    case.codes["nightly, damaged meanwhile"] = case.codes.pop("nightly", None)
+    with as_nobody():
+        ask_all(case, None)
+        case.ask("nightly")
+
+
+def run_cases(
+    names: list[str], damage: str, when: Callable, made: Path, place: Path, capfd: pytest.CaptureFixture
+) -> None:
+    first, second = (path.stem for path in sorted((made / "warehouse" / "published").glob("*.duckdb")))
+    counts: Counter[tuple[str, str, int]] = Counter()
+    wrong = []
+    for name in names:
+        name = name.replace("first", first).replace("second", second)
+        begin(made, place)
+        main(["recommend", "2", "--config", "my.yaml"])
+        listed = capfd.readouterr().out
+        case = Case(name, capfd)
+        when(case, Path("warehouse", name), DAMAGES[damage], listed)
+        counts.update((command, "exit", code) for command, code in case.codes.items())
+        wrong += [f"{name}: {what}" for what in case.wrong]
+    with capfd.disabled():
+        print(f"\n{damage}, {when.__name__}, {len(names)} files:", dict(sorted(counts.items(), key=str)))
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(("name", "damage", "when"), [
+    ("events.duckdb", "cut", idle), ("published/second.duckdb", "unreadable", idle),
+    ("runs/first/manifest.json", "emptied", under_way),
+])  # fmt: skip
+def test_a_file(
+    name: str, damage: str, when: Callable, made: Path, damaged_world: Path, capfd: pytest.CaptureFixture
+) -> None:
+    run_cases([name], damage, when, made, damaged_world, capfd)
+
+
+@pytest.mark.slow
+@pytest.mark.damage
+@pytest.mark.parametrize("when", [idle, under_way])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_every_file(
+    damage: str, when: Callable, made: Path, damaged_world: Path, capfd: pytest.CaptureFixture
+) -> None:
+    run_cases(paths_of(made), damage, when, made, damaged_world, capfd)
+    assert current_run_id(Path("warehouse").absolute())
