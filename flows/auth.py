@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from tasks.errors import InputError
 
+AGAIN = "remove it, and start server and worker again: a new one is made"
 HERE = ("127.0.0.1:4200", "localhost:4200")  # where `make server` answers
 
 
@@ -30,29 +31,33 @@ def with_auth(given: Mapping[str, str]) -> dict[str, str]:
 def auth_string(home: Path) -> str:
     """What stands in the file auth of Prefect's folder, made where there is none: user:password.
 
-    Nobody else can read the file at any time. Raises InputError where somebody could, or it holds something else.
+    Nobody else can read the file at any time. Raises InputError where somebody could, or it cannot be made or used.
     """
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = home / "auth"
-    if not path.exists():
-        with NamedTemporaryFile("w", dir=home) as unfinished, suppress(FileExistsError):  # made with mode 0600
-            unfinished.write(f"elsa:{secrets.token_urlsafe(32)}\n")
-            unfinished.flush()
-            os.link(unfinished.name, path)
-    return _read(path)
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            _make(path)
+        return _read(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the auth string in {path} cannot be made or read: {error}; {AGAIN}") from None
+
+
+def _make(path: Path) -> None:
+    """All or nothing, and not in place of another one."""
+    with NamedTemporaryFile("w", dir=path.parent) as unfinished, suppress(FileExistsError):  # made with mode 0600
+        unfinished.write(f"elsa:{secrets.token_urlsafe(32)}\n")
+        unfinished.flush()
+        os.link(unfinished.name, path)
 
 
 def _read(path: Path) -> str:
-    again = "remove it, and start server and worker again: a new one is made"
-    try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW)) as file:
-            status, text = os.fstat(file.fileno()), file.read().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the auth string in {path} cannot be read: {error}; {again}") from None
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW)) as file:
+        status, text = os.fstat(file.fileno()), file.read().strip()
     if status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise InputError(f"{path} belongs to somebody else, or others may read or change it; {again}")
+        raise InputError(f"{path} belongs to somebody else, or others may read or change it; {AGAIN}")
     if ":" not in text or "\n" in text:
-        raise InputError(f"{path} holds no auth string, user:password; {again}")
+        raise InputError(f"{path} holds no auth string, user:password; {AGAIN}")
     return text
 
 

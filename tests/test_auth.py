@@ -76,6 +76,12 @@ def test_one_that_others_may_know_or_that_is_damaged_is_not_used(home: Path, dam
         auth_string(home)
 
 
+def test_a_folder_that_cannot_be_made_is_a_message(home: Path) -> None:
+    home.write_text("a file")
+    with pytest.raises(InputError, match="cannot be made or read.*File exists"):
+        auth_string(home)
+
+
 @pytest.mark.parametrize("url", [HERE, "http://localhost:4200/api"])
 def test_server_and_clients_here_share_it(home: Path, url: str) -> None:
     found = with_auth({"PREFECT_HOME": str(home), "PREFECT_API_URL": url, "X": "y"})

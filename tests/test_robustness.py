@@ -96,9 +96,9 @@ def test_a_supervisor_records_how_a_run_ended_whose_process_is_gone(world: Path)
         manifest.write_text(manifest.read_text().replace('"flow_run_id": null', '"flow_run_id": "abc"'))
         left_behind = manifest.read_text()
     manifest.write_text(left_behind)
-    parameters = {"config": config().model_dump()}
+    (world / "my.yaml").write_text(config().model_dump_json())
     for flow_run_id in ("another", "abc"):
-        flow_run = SimpleNamespace(id=flow_run_id, parameters=parameters)
+        flow_run = SimpleNamespace(id=flow_run_id, parameters={"config": "my.yaml"}, deployment_id="a deployment")
         record_end(nightly, flow_run, Crashed(message="Flow run process exited with code -9"))
         status = {"another": "running", "abc": "crashed"}[flow_run_id]
         assert read_manifest(run.folder)["status"] == status
