@@ -28,18 +28,18 @@ class Plain:
         return self.function(*arguments, **named)
 
 
-def _run(flow: Flow, config: Config) -> Any:
+def _run(flow: Flow, config: Config, **options: Any) -> Any:
     modules = (flows.nightly, flows.refresh, tasks.report)
     with pytest.MonkeyPatch.context() as patch, disable_run_logger():
         for module in modules:
             for name, found in list(vars(module).items()):
                 if isinstance(found, Task):
                     patch.setattr(module, name, Plain(found))
-        return flow.fn(config).data
+        return flow.fn(config, **options).data
 
 
-def plain_night(config: Config) -> Outcome:
-    return _run(flows.nightly.nightly, config)
+def plain_night(config: Config, resume: str | None = None, force_reason: str | None = None) -> Outcome:
+    return _run(flows.nightly.nightly, config, resume=resume, force_reason=force_reason)
 
 
 def plain_refresh(config: Config) -> str:
