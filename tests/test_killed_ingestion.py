@@ -44,6 +44,7 @@ def take_in(folder: Path) -> None:
         Path("ready").touch()
         ingest.fn(run)
         Path("done").touch()
+    time.sleep(1)  # a kill may come a little late: this machine is busy with others, too
 
 
 def start() -> BaseProcess:
