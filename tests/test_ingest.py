@@ -4,8 +4,7 @@ import datetime
 import gzip
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +18,7 @@ from tasks.ingest import ingest, progress
 from tasks.ledger import accept
 from tasks.stages import Events
 from tasks.validate import validate
-from tasks.warehouse import connect, open_run
+from tasks.warehouse import open_run
 from tests.conftest import config
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
@@ -54,29 +53,11 @@ def take_in(
 ) -> Events:
     source |= {"events": events, "columns": COLUMNS if columns is None else columns, "items": items}
     changes = {"source": source, "interactions": {"min_value": None}, "quarantine": quarantine or {}}
-    with kept_open() as connections, open_run(config(**changes)) as run:
+    with open_run(config(**changes)) as run:
         handle = ingest.fn(run)
-        accept(connections[-1])
+    with duckdb.connect("warehouse/events.duckdb") as connection:
+        accept(connection)
     return handle
-
-
-@contextmanager
-def kept_open() -> Iterator[list[duckdb.DuckDBPyConnection]]:
-    """Connections beside those of ingestion, so that the file stays open: to close and open it again takes 40 ms."""
-    beside: list[duckdb.DuckDBPyConnection] = []
-
-    def connect_twice(*arguments: object) -> duckdb.DuckDBPyConnection:
-        connection = connect(*arguments)
-        beside.append(connection.cursor())
-        return connection
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.ingest.connect", connect_twice)
-        try:
-            yield beside
-        finally:
-            for connection in beside:
-                connection.close()
 
 
 def stored(
