@@ -79,10 +79,9 @@ clean:  ## remove the environment and the demo data, never a warehouse
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(patsubst .venv/.%,%,$@)]'
 	@touch $@
 
-# not compiled: of 15,000 modules few are ever imported, and Python compiles those
 .venv/.ready: pyproject.toml constraints.txt
 	@echo "setting up .venv (some minutes on first use)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.11")'
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[demo,test]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,test]'
 	@touch $@
