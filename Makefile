@@ -4,7 +4,7 @@ CONFIG ?= $(or $(ELSA_CONFIG_GIVEN),config/movielens.yaml)
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help nightly explore test test-slow test-crash test-damage test-operations test-gpu test-pages server deploy worker lint bench clean
+.PHONY: help nightly explore test test-slow test-crash test-damage test-operations test-gpu test-pages audit held-back server deploy worker lint bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ test: .venv/.ready lint  ## the tests (9 minutes on 2 cores)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 test-slow: .venv/.ready  ## the tests that take minutes
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not crash and not operations and not damage'
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not crash and not operations and not damage and not held_back'
 
 test-crash: .venv/.ready  ## nights that are killed at every step and at random moments, and the counts
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m crash -s
@@ -38,6 +38,12 @@ test-gpu: .venv/.ready  ## the tests that need a CUDA device; skipped, with the 
 test-pages: .venv/.explore .venv/.pages  ## the report and the explore page in Chromium, which is installed where apt can do it
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq --no-install-recommends chromium; }
 	@OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_pages.py
+
+audit: .venv/.audit  ## known vulnerabilities of what is installed: Error 1, or Error 2 where no database is reached
+	@$(BIN)/python .ci/audit.py
+
+held-back: .venv/.ready  ## which of the dependencies that are held back can go, asked of the package index
+	@$(BIN)/pytest -m held_back tests/test_dependencies.py
 
 # a real Prefect on this machine alone; for another one, set PREFECT_API_URL
 WITH_AUTH := $(BIN)/python -m flows.auth
@@ -74,7 +80,7 @@ bench: nightly  ## benchmarks (two hours; most need the shared data); results be
 clean:  ## remove the environment and the demo data, never a warehouse
 	rm -rf .venv data/movielens build *.egg-info
 
-.venv/.explore .venv/.pages: .venv/.ready
+.venv/.audit .venv/.explore .venv/.pages: .venv/.ready
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(patsubst .venv/.%,%,$@)]'
 	@touch $@
 

@@ -235,6 +235,7 @@ ODD_USER, ODD_TITLE = '<b>five</b> & "co"', "<script>alert(7)</script>"
 @pytest.fixture(scope="module")
 def nights(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Nights:
     from flows.nightly import nightly
+    from tests.plain_nights import plain_night
 
     folder = tmp_path_factory.mktemp("nights")
     write_world(folder)
@@ -251,9 +252,9 @@ def nights(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Ni
     }
     own = config(warehouse=str(folder / "warehouse"), source=source, drift={"severity": "warning"})
     rejecting = own.model_copy(update={"gate": own.gate.model_copy(update={"minimums": {"ndcg@10": 1.1}})})
-    first = nightly(own)
+    first = plain_night(own)
     events.head(600).with_columns(user=pl.format("new {}", "user")).write_parquet(data / "more-ratings.parquet")
-    second = nightly(own)
+    second = plain_night(own)
     return Nights(own, rejecting, (first.run_id, second.run_id, nightly(rejecting).run_id))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from prefect import Flow, Task
 from prefect.logging import disable_run_logger
+from prefect.states import State
 
 import flows.nightly
 import flows.refresh
@@ -30,7 +31,7 @@ class Plain:
             return self.function(*arguments, **named)
 
 
-def plain_flow(flow: Flow, *arguments: Any) -> Any:
+def plain_flow(flow: Flow, *arguments: Any, **named: Any) -> Any:
     """What the flow returns."""
     modules = (flows.nightly, flows.refresh, tasks.report)
     with pytest.MonkeyPatch.context() as patch, disable_run_logger():
@@ -38,11 +39,12 @@ def plain_flow(flow: Flow, *arguments: Any) -> Any:
             for name, found in list(vars(module).items()):
                 if isinstance(found, Task):
                     patch.setattr(module, name, Plain(found))
-        return flow.fn(*arguments)
+        found = flow.fn(*arguments, **named)
+        return found.data if isinstance(found, State) else found
 
 
-def plain_night(config: Config) -> Outcome:
-    return plain_flow(flows.nightly.nightly, config)
+def plain_night(config: Config, resume: str | None = None, force_reason: str | None = None) -> Outcome:
+    return plain_flow(flows.nightly.nightly, config, resume=resume, force_reason=force_reason)
 
 
 def plain_refresh(config: Config) -> str:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from prefect.logging import disable_run_logger
 
 from tasks.config import Config
 from tasks.drift import watch_drift
@@ -14,7 +15,7 @@ from tasks.ingest import ingest
 from tasks.report import _write
 from tasks.stages import Drift
 from tasks.warehouse import open_run
-from tests.conftest import config
+from tests.conftest import config, copy_world
 from tests.test_ingest import stored
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
@@ -46,12 +47,21 @@ def night(own: Config) -> Drift:
         return watch_drift.fn(run)
 
 
+@pytest.fixture(scope="module")
+def made_three_nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("nights")
+    with pytest.MonkeyPatch.context() as patch, disable_run_logger():
+        patch.chdir(folder)
+        for number in range(3):
+            deliver(number, day(number))
+            night(settings())
+    return folder
+
+
 @pytest.fixture
-def three_nights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def three_nights(made_three_nights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for number in range(3):
-        deliver(number, day(number))
-        night(settings())
+    copy_world(made_three_nights, tmp_path)
 
 
 def last_bands() -> dict[str, tuple]:

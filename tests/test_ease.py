@@ -8,10 +8,10 @@ import pytest
 from scipy import sparse
 
 from elsa_core import Ease, fit_ease, load
-from flows.nightly import nightly
 from tasks.errors import InputError
 from tasks.warehouse import read_manifest
 from tests.conftest import N_USERS, config
+from tests.plain_nights import plain_night
 from tests.test_training import random_interactions, validation_users
 
 Tables = Callable[[str], list[tuple]]
@@ -67,9 +67,8 @@ def test_it_is_saved_and_moved_to_another_item_set(X: sparse.csr_array, tmp_path
     assert not moved[0].any() and not moved[:, 0].any()
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_a_night_with_ease_keeps_the_contract_and_has_no_vectors(world: Path, tables: Tables) -> None:
-    first = nightly(config(policy_configs=EASE))
+    first = plain_night(config(policy_configs=EASE))
     assert first.status == "published"
     assert tables("select policy_type from run_info") == [("ease",)]
     assert tables("select count(*), count(distinct user_id) from user_topk") == [(10 * N_USERS, N_USERS)]
@@ -77,37 +76,34 @@ def test_a_night_with_ease_keeps_the_contract_and_has_no_vectors(world: Path, ta
     assert tables("select count(*) from item_embeddings union all select count(*) from user_embeddings") == [(0,)] * 2
     assert {model for (model,) in tables("select distinct model from run_metrics")} == {"ease", "popularity"}
     before = tables("from user_topk")
-    assert nightly(config(policy_configs=EASE)).status == "published"
+    assert plain_night(config(policy_configs=EASE)).status == "published"
     assert tables("from user_topk") == before
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_ease_is_refused_for_too_many_items_with_the_memory_it_would_take(world: Path) -> None:
     policy = {"scoring_policy": {"policy_type": "ease", "ease_max_items": 59}}
     with pytest.raises(InputError, match=r"EASE for 60 items takes about 0\.0 GB, and ease_max_items is 59; set"):
-        nightly(config(policy_configs=policy))
+        plain_night(config(policy_configs=policy))
 
 
-@pytest.mark.usefixtures("prefect_server")
-def test_the_owner_sees_what_else_could_be_run(world: Path, tables: Tables, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_owner_sees_what_else_could_be_run(world: Path, tables: Tables, logged: list[str]) -> None:
     policy = {"embedding_policy": {"factors": 1, "n_epochs": 1, "batch_size": 64}}
-    outcome = nightly(config(policy_configs=policy))
+    outcome = plain_night(config(policy_configs=policy))
     ndcg = dict(tables("select model, value from run_metrics where metric = 'ndcg' and k = 10"))
     assert set(ndcg) == {"elsa", "elsa_low_rank", "ease", "popularity"}
     assert ndcg["elsa"] > ndcg["elsa_low_rank"] + 0.05
-    assert "sparse part:" in caplog.text
+    assert any("sparse part:" in line for line in logged)
     stages = read_manifest(Path("warehouse/runs") / outcome.run_id)["stages"]
     train, refit = stages["train"], stages["refit"]
     assert (train["ridge"], train["dropout"]) == (refit["ridge"], refit["dropout"]) != (None, None)
-    nightly(config(policy_configs=policy, evaluation={"ease_up_to": 59}))
+    plain_night(config(policy_configs=policy, evaluation={"ease_up_to": 59}))
     models = tables("select distinct model from run_metrics semi join run_info using (run_id)")
     assert ("ease",) not in models
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_the_papers_elsa_has_no_sparse_part(world: Path, tables: Tables) -> None:
     policy = {"embedding_policy": {"factors": 8, "n_epochs": 2, "residual_neighbors": 0}}
-    outcome = nightly(config(policy_configs=policy))
+    outcome = plain_night(config(policy_configs=policy))
     refit = read_manifest(Path("warehouse/runs") / outcome.run_id)["stages"]["refit"]
     assert (refit["ridge"], refit["dropout"]) == (None, None)
     inner, score = tables("""

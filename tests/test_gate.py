@@ -12,7 +12,6 @@ from scipy import sparse
 
 import elsa_core
 from elsa_core import evaluate, simultaneous_changes
-from flows.nightly import nightly
 from tasks.champion import comparable_champion
 from tasks.config import Config
 from tasks.errors import InputError
@@ -21,6 +20,7 @@ from tasks.segments import history_bands, popularity_bands
 from tasks.stages import COMMON_ITEMS
 from tasks.warehouse import Run
 from tests.conftest import community_events, config
+from tests.plain_nights import plain_night
 
 N = 400
 
@@ -144,7 +144,6 @@ def test_small_segments_are_reported_and_do_not_decide() -> None:
     assert not judged(ours, theirs, 0, segments={"min_users": 30})
 
 
-@pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize("seed", range(4))
 def test_a_model_trained_on_shuffled_item_ids_never_publishes(
     seed: int, world: Path, monkeypatch: pytest.MonkeyPatch
@@ -156,7 +155,7 @@ def test_a_model_trained_on_shuffled_item_ids_never_publishes(
 
     monkeypatch.setattr(elsa_core, "fit", shuffled)
     policy = {"embedding_policy": {"factors": 8, "n_epochs": 3, "residual_neighbors": 0, "strategy": "default"}}
-    outcome = nightly(config(policy_configs=policy))
+    outcome = plain_night(config(policy_configs=policy))
     assert outcome.status == "rejected" and "beside popularity" in outcome.reasons[0]
     assert not (world / "warehouse" / "current.duckdb").exists()
 
@@ -164,7 +163,6 @@ def test_a_model_trained_on_shuffled_item_ids_never_publishes(
 CHECKS = "select {} from gate_checks semi join run_info using (run_id) where {}"
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_segments_by_history_popularity_and_column_are_judged(world: Path, tables) -> None:
     movies = pl.read_parquet("data/movies.parquet")
     movies = movies.with_columns(genre=pl.when(pl.col("movie") < 58).then(pl.format("genre {}", pl.col("movie") % 3)))
@@ -177,30 +175,29 @@ def test_segments_by_history_popularity_and_column_are_judged(world: Path, table
         "minimums": {"history:1-8": 0.01},
     }
     gate = {"segments": segments}
-    nightly(config(gate=gate))
+    plain_night(config(gate=gate))
     assert tables(CHECKS.format("segment, threshold, passed", "name = 'floor'")) == [("history:1-8", 0.0, True)]
-    nightly(config(gate=gate))
+    plain_night(config(gate=gate))
     found = dict(tables(CHECKS.format("segment, n_users", "name like 'no loss%'")))
     assert set(found) == {"all", "history:1-8", "history:>8", "popularity:0%-50%", "popularity:50%-100%",
                           "genre:genre 0", "genre:genre 1", "genre:genre 2", "genre: all others"}  # fmt: skip
     assert found["history:1-8"] + found["history:>8"] == found["all"]
     high_floor = {"segments": segments | {"minimums": {"history:1-8": 0.99}}}
-    outcome = nightly(config(gate=high_floor))
+    outcome = plain_night(config(gate=high_floor))
     assert outcome.status == "rejected" and "history:1-8" in outcome.reasons[0] and "the floor" in outcome.reasons[0]
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_a_column_that_is_not_there_is_said(world: Path) -> None:
     said = "no column 'gerne', which gate.segments.column names; it has item_id, title, genre"
     with pytest.raises(InputError, match=said):
-        nightly(config(gate={"segments": {"column": "gerne"}}))
+        plain_night(config(gate={"segments": {"column": "gerne"}}))
 
 
 @pytest.mark.usefixtures("first_night")
 def test_new_items_are_judged_apart_and_their_share_is_reported(tables) -> None:
     renamed = pl.col("movie") + pl.when(pl.col("movie") >= 57).then(100).otherwise(0)
     community_events().with_columns(movie=renamed).write_parquet("data/ratings.parquet")
-    nightly(config())
+    plain_night(config())
     ((verdict,),) = tables(CHECKS.format("verdict", "name = 'unknown targets'"))
     assert "0.00% by elsa and " in verdict and "and 0.00% by champion" not in verdict
     both = dict(
@@ -221,13 +218,12 @@ def test_new_items_are_judged_apart_and_their_share_is_reported(tables) -> None:
     ids=["k", "cutoffs", "filters", "holdout"],
 )
 def test_what_becomes_of_the_comparison_when_the_configuration_changes(changes: dict, compared: bool, tables) -> None:
-    assert nightly(config(**changes)).status == "published"
+    assert plain_night(config(**changes)).status == "published"
     ((value, verdict),) = tables(CHECKS.format("value, verdict", "name like 'no loss%' and segment = 'all'"))
     assert (value is not None) == compared
     assert compared or "other events counted" in verdict or "held out other users" in verdict
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_other_weights_of_event_types_are_another_task_wherever_they_are_configured(world: Path) -> None:
     kinds = community_events().with_columns(kind=pl.lit("buy"))
     kinds.write_parquet("data/ratings.parquet")
@@ -242,7 +238,7 @@ def test_other_weights_of_event_types_are_another_task_wherever_they_are_configu
             gate={"min_lift_over_popularity": -1.0},
         )
 
-    night = nightly(weighted(["buy"]))
+    night = plain_night(weighted(["buy"]))
     assert comparable_champion(Run(weighted(None, {"buy": 1.0}), "tonight")) == (night.run_id, "")
     found, reason = comparable_champion(Run(weighted({"buy": 1.0, "view": 0.5}), "tonight"))
     assert found is None and reason.endswith("interactions.event_values has changed")

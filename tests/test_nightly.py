@@ -12,6 +12,7 @@ from flows.nightly import nightly
 from tasks.stages import Outcome
 from tasks.warehouse import list_runs, read_manifest
 from tests.conftest import N_ITEMS, N_USERS, community_events, config, snapshot
+from tests.plain_nights import plain_night
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 COLD = {"embedding_policy": {"factors": 8, "n_epochs": 5, "batch_size": 64, "warm_start": False}}
@@ -43,7 +44,7 @@ def test_publishes_tables_that_keep_the_contract(first_night: Outcome, tables: T
 
 
 def test_recommends_what_the_community_likes_and_nothing_seen(world: Path, tables: Tables) -> None:
-    nightly(config(recommendations={"k": 40, "neighbors": 5}))  # long enough to reach what was seen and rated low
+    plain_night(config(recommendations={"k": 40, "neighbors": 5}))  # long enough to reach what was seen and rated low
     events = community_events()
     listed = pl.DataFrame(tables("select user_id, item_id, rank, source from user_topk"), orient="row",
                           schema=["user", "movie", "rank", "source"])  # fmt: skip
@@ -57,7 +58,7 @@ def test_recommends_what_the_community_likes_and_nothing_seen(world: Path, table
 
 def test_scores_can_be_rebuilt_from_the_tables(world: Path, tables: Tables) -> None:
     one_factor = {"factors": 1, "n_epochs": 1, "strategy": "default"}  # so few that the sparse part helps
-    nightly(config(policy_configs={"embedding_policy": one_factor}, gate={"min_lift_over_popularity": -1.0}))
+    plain_night(config(policy_configs={"embedding_policy": one_factor}, gate={"min_lift_over_popularity": -1.0}))
     assert tables("select count(*) > 0 from item_residuals") == [(True,)]
     assert tables("""
         with sparse as (
@@ -99,8 +100,8 @@ def test_a_rejected_night_leaves_the_published_tables_byte_for_byte(world: Path,
     assert "at least 1.1" in runs[1]["reasons"][0]
 
 
-def test_a_run_leaves_what_its_stages_took_and_a_structured_log(world: Path, tables: Tables) -> None:
-    first = nightly(config())
+def test_a_run_leaves_what_its_stages_took_and_a_structured_log(first_night: Outcome, tables: Tables) -> None:
+    first = first_night
     second = nightly(config())
     stages = [row[0] for row in tables(f"select stage from run_stages where run_id = '{first.run_id}'")]
     assert stages == ["ingest", "validate", "drift", "rules", "interactions", "matrix", "train", "evaluate", "gate",
@@ -126,8 +127,8 @@ def test_the_flow_run_goes_by_the_name_of_the_run(world: Path, first_night: Outc
 def test_the_tables_tell_what_was_validated_and_how_the_events_drift(first_night: Outcome, tables: Tables) -> None:
     events = community_events().with_columns(pl.col("user") + 1000).head(200)
     events.write_parquet("data/more.parquet")
-    second = nightly(config(source={"events": "data/*ratings.parquet"}))
-    third = nightly(config(source={"events": ["data/ratings.parquet", "data/more.parquet"]}))
+    second = plain_night(config(source={"events": "data/*ratings.parquet"}))
+    third = plain_night(config(source={"events": ["data/ratings.parquet", "data/more.parquet"]}))
     rows = tables("select run_id, observed, expected, n_nights from drift where metric = 'events' order by run_id")
     assert rows == [(first_night.run_id, community_events().height, None, 0),
                     (third.run_id, 200.0, None, 1)]  # fmt: skip
@@ -137,7 +138,9 @@ def test_the_tables_tell_what_was_validated_and_how_the_events_drift(first_night
 
 
 @pytest.mark.parametrize("changes", [{}, {"policy_configs": COLD}], ids=["warm", "cold"])
-def test_the_same_night_again_changes_nothing(world: Path, tables: Tables, changes: dict) -> None:
+def test_the_same_night_again_changes_nothing(
+    world: Path, request: pytest.FixtureRequest, tables: Tables, changes: dict
+) -> None:
     names = [
         "user_topk",
         "item_neighbors",
@@ -147,9 +150,9 @@ def test_the_same_night_again_changes_nothing(world: Path, tables: Tables, chang
         "user_items",
         "items",
     ]
-    nightly(config(**changes))
+    plain_night(config(**changes)) if changes else request.getfixturevalue("first_night")
     before = {name: tables(f"from {name}") for name in names}
-    nightly(config(**changes))
+    plain_night(config(**changes))
     assert {name: tables(f"from {name}") for name in names} == before
     with duckdb.connect(str(world / "warehouse" / "events.duckdb"), read_only=True) as connection:
         assert connection.execute("select count(*) from events").fetchall() == [(community_events().height,)]
@@ -157,7 +160,7 @@ def test_the_same_night_again_changes_nothing(world: Path, tables: Tables, chang
 
 @pytest.mark.usefixtures("first_night")
 def test_tonight_is_compared_with_the_published_model_on_the_same_users(tables: Tables) -> None:
-    nightly(config())
+    plain_night(config())
     rows = dict(tables("""
         select model, value from run_metrics semi join run_info using (run_id) where metric = 'ndcg' and k = 10
     """))
@@ -173,14 +176,14 @@ def test_tonight_is_compared_with_the_published_model_on_the_same_users(tables: 
 @pytest.mark.usefixtures("first_night")
 def test_a_worse_model_than_the_published_one_is_rejected() -> None:
     worse = {"embedding_policy": {"factors": 1, "n_epochs": 1, "strategy": "default", "residual_neighbors": 0}}
-    outcome = nightly(config(policy_configs=worse, gate={"min_lift_over_popularity": -1.0}))
+    outcome = plain_night(config(policy_configs=worse, gate={"min_lift_over_popularity": -1.0}))
     assert outcome.status == "rejected"
     assert "it is worse" in outcome.reasons[0]
 
 
 @pytest.mark.usefixtures("first_night")
 def test_a_champion_that_held_out_other_users_is_not_compared(tables: Tables) -> None:
-    assert nightly(config(holdout={"salt": "other"})).status == "published"
+    assert plain_night(config(holdout={"salt": "other"})).status == "published"
     assert tables("select verdict like '%held out other users%' from gate_checks semi join run_info using (run_id) "
                   "where name like 'no loss%'") == [(True,)]  # fmt: skip
     assert tables("select count(*) from run_metrics where model = 'champion'") == [(0,)]
@@ -191,7 +194,7 @@ def test_new_and_gone_items_do_not_disturb_the_comparison(tables: Tables) -> Non
     renamed = community_events().with_columns(movie=pl.when(pl.col("movie") >= 57).then(pl.col("movie") + 100)
                                               .otherwise(pl.col("movie")))  # fmt: skip
     renamed.write_parquet("data/ratings.parquet")
-    assert nightly(config()).status == "published"
+    assert plain_night(config()).status == "published"
     assert tables("select count(*) from user_topk where item_id between 57 and 59") == [(0,)]
     assert tables("select count(*) from item_embeddings where item_id > 100") == [(3,)], "new items are trained"
     assert tables("select count(*) from run_metrics where model = 'champion'")[0][0] > 0
@@ -203,35 +206,34 @@ def test_ids_may_be_text_and_there_may_be_no_times_values_or_metadata(world: Pat
         "data/text.csv"
     )
     source = {"events": "data/text.csv", "columns": {}, "items": None}
-    assert nightly(config(source=source, interactions={"min_value": None})).status == "published"
+    assert plain_night(config(source=source, interactions={"min_value": None})).status == "published"
     assert tables("select count(*) from user_topk where user_id = 'Zoë ''5'''") == [(10,)]
     assert tables("select title from items limit 1") == [(None,)]
 
 
 def test_both_dialect_sections_work(world: Path) -> None:
     policy = {"policy_type": "elsa", "factors": 8, "n_epochs": 2, "strategy": "default"}
-    assert nightly(config(policy_configs={"scoring_policy": policy})).status == "published"
-    assert (
-        nightly(config(policy_configs={"scoring_policy": policy, "embedding_policy": policy})).status == "published"
-    )
+    for sections in (("scoring_policy",), ("scoring_policy", "embedding_policy")):
+        assert plain_night(config(policy_configs=dict.fromkeys(sections, policy))).status == "published"
 
 
-def test_a_warm_night_starts_from_the_published_models(world: Path, caplog: pytest.LogCaptureFixture) -> None:
-    first = nightly(config())
-    assert caplog.text.count("starting from the spectrum") == 2
+def test_a_warm_night_starts_from_the_published_models(world: Path, first_night: Outcome, logged: list[str]) -> None:
+    of_first = Path(f"warehouse/runs/{first_night.run_id}/log.jsonl").read_text()
+    assert of_first.count("starting from the spectrum") == 2
     more = pl.concat([community_events(), community_events().with_columns(pl.col("user") + 1000).head(200)])
     more.write_parquet("data/ratings.parquet")
-    warm = nightly(config())
-    assert f"starting from the evaluation_model of run {first.run_id}" in caplog.text
-    assert f"starting from the model of run {first.run_id}" in caplog.text
+    warm = plain_night(config())
+    log = "\n".join(logged)
+    assert f"starting from the evaluation_model of run {first_night.run_id}" in log
+    assert f"starting from the model of run {first_night.run_id}" in log
     stages = read_manifest(world / "warehouse" / "runs" / warm.run_id)["stages"]
-    assert {stages[name]["started_from"] for name in ("train", "refit")} == {first.run_id}
-    caplog.clear()
-    nightly(config(policy_configs=COLD))
-    assert caplog.text.count("starting from the spectrum") == 2
+    assert {stages[name]["started_from"] for name in ("train", "refit")} == {first_night.run_id}
+    logged.clear()
+    plain_night(config(policy_configs=COLD))
+    assert "\n".join(logged).count("starting from the spectrum") == 2
 
 
 @pytest.mark.usefixtures("first_night")
-def test_models_that_saw_tonights_test_users_are_no_start(caplog: pytest.LogCaptureFixture) -> None:
-    nightly(config(holdout={"salt": "other"}))
-    assert caplog.text.count("starting from the spectrum") == 2
+def test_models_that_saw_tonights_test_users_are_no_start(logged: list[str]) -> None:
+    plain_night(config(holdout={"salt": "other"}))
+    assert "\n".join(logged).count("starting from the spectrum") == 2

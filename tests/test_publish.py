@@ -26,6 +26,7 @@ from tasks.publish import publish
 from tasks.stages import Outcome, Tables, Verdict
 from tasks.warehouse import current_run_id, end_run, list_runs, open_run, publications, read_manifest
 from tests.conftest import community_events, config, settings, snapshot
+from tests.plain_nights import plain_night
 from tests.test_crash import VERSION, WORKERS, readers
 
 ME = f"{getpass.getuser()}@{socket.gethostname()}"
@@ -244,9 +245,9 @@ def test_tables_whose_parquet_files_are_damaged_are_not_published(damage: str, w
 
 
 def test_after_a_rollback_the_run_that_readers_get_is_the_champion(world: Path, first_night: Outcome) -> None:
-    nightly(config())
+    plain_night(config())
     roll_back(config())
-    third = nightly(config())
+    third = plain_night(config())
     stages = read_manifest(world / "warehouse" / "runs" / third.run_id)["stages"]
     assert stages["evaluate"]["champion"] == first_night.run_id
     assert stages["train"]["started_from"] == first_night.run_id
@@ -328,35 +329,33 @@ def test_the_current_run_stays_however_old_it_is(world: Path, template: Path) ->
 
 
 def test_metrics_and_verdicts_of_all_nights_are_in_the_current_file(first_night: Outcome, tables) -> None:
-    rejected = nightly(config(gate={"minimums": {"ndcg@10": 1.1}}))
-    last = nightly(config())
+    rejected = plain_night(config(gate={"minimums": {"ndcg@10": 1.1}}))
+    last = plain_night(config())
     runs = [(outcome.run_id,) for outcome in (first_night, rejected, last)]
     assert tables("select distinct run_id from run_metrics order by 1") == runs
     assert tables("select distinct run_id from gate_checks where not passed") == [(rejected.run_id,)]
     assert tables("select run_id from run_info") == [(last.run_id,)]
 
 
-def test_a_forced_publication_says_who_and_why(world: Path, prefect_server: None, tables) -> None:
+def test_a_forced_publication_says_who_and_why(world: Path, tables) -> None:
     impossible = config(gate={"minimums": {"ndcg@10": 1.1}})
-    assert nightly(impossible, force_reason=" ").status == "rejected", "a reason has words"
-    outcome = nightly(impossible, force_reason="the shop opens today")
+    assert plain_night(impossible, force_reason=" ").status == "rejected", "a reason has words"
+    outcome = plain_night(impossible, force_reason="the shop opens today")
     assert outcome.status == "published"
     words = f"{ME} forced it at {datetime.now(UTC):%Y-%m-%d} "
     assert "at least 1.1" in outcome.reasons[0] and words in outcome.reasons[1]
     assert outcome.reasons[1].endswith("the shop opens today")
     assert read_manifest(world / "warehouse" / "runs" / outcome.run_id)["reasons"] == list(outcome.reasons)
     assert tables("select verdict from gate_checks where name = 'forced'") == [(outcome.reasons[1],)]
-    assert nightly(config(), force_reason="not needed").reasons == (), "what passes is not forced"
+    assert plain_night(config(), force_reason="not needed").reasons == (), "what passes is not forced"
 
 
-def test_a_force_does_not_reach_the_contract(
-    world: Path, prefect_server: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_force_does_not_reach_the_contract(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import tasks.materialize
 
     monkeypatch.setattr(tasks.materialize, "_check_contract", broken)
     with pytest.raises(tasks.materialize.ContractBroken):
-        nightly(config(), force_reason="whatever")
+        plain_night(config(), force_reason="whatever")
     assert current_run_id(world / "warehouse") is None
 
 
@@ -459,7 +458,7 @@ def test_a_corrupt_model_file_is_one_clear_error(world: Path, first_night: Outco
     with pytest.raises(
         InputError, match=rf"{model}/model.safetensors is damaged: run {first_night.run_id} wrote something else"
     ):
-        nightly(config())
+        plain_night(config())
     assert snapshot(world / "warehouse") == before
     shutil.rmtree(path.parent)
-    assert nightly(config()).status == "published", "what the message says to do helps"
+    assert plain_night(config()).status == "published", "what the message says to do helps"

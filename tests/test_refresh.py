@@ -13,7 +13,6 @@ import tasks.materialize
 import tasks.reuse
 from elsa_core import Model
 from flows.cli import main
-from flows.nightly import nightly
 from flows.refresh import refresh
 from tasks.errors import InputError
 from tasks.lock import locked
@@ -23,6 +22,7 @@ from tasks.report import find_report
 from tasks.stages import Outcome
 from tasks.warehouse import current_run_id, list_runs, read_manifest, write_json
 from tests.conftest import N_ITEMS, N_USERS, by_duckdb_1_5, community_events, config, copy_world, make_world
+from tests.plain_nights import plain_night, plain_refresh
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 Tables = Callable[[str], list[tuple]]
@@ -70,7 +70,7 @@ def published_digest() -> str:
 def refreshed_in_full(monkeypatch: pytest.MonkeyPatch, **changes: dict) -> str:
     with monkeypatch.context() as patch:
         patch.setattr(tasks.materialize, "reuse_earlier", lambda *_: None)
-        refresh(config(**settings(**changes)))
+        plain_refresh(config(**settings(**changes)))
     return published_digest()
 
 
@@ -113,12 +113,10 @@ def test_a_refresh_gives_what_a_full_materialisation_gives(
     ],
     ids=["another k", "a filter"],
 )
-def test_other_rules_make_everything_anew(
-    changes: dict, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_rules_make_everything_anew(changes: dict, logged: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     add(new_events())
-    refresh(config(**settings(**changes)))
-    assert "users have something new" not in caplog.text
+    plain_refresh(config(**settings(**changes)))
+    assert "users have something new" not in "\n".join(logged)
     partly = published_digest()
     assert refreshed_in_full(monkeypatch, **changes) == partly
 
@@ -134,10 +132,10 @@ def test_a_new_item_lengthens_lists_that_were_short(
     pl.concat([movies, new]).write_parquet("data/movies.parquet")
     items = {"path": "data/movies.parquet", "item_id": "movie", "title": "name", "category": "genre"}
     changes = {"source": {"events": "data/*ratings.parquet", "items": items}, "recommendations": rules}
-    nightly(config(**settings(**changes)))
+    plain_night(config(**settings(**changes)))
     before = tables("select count(*) from user_topk")[0][0]
     add(new_events())
-    refresh(config(**settings(**changes)))
+    plain_refresh(config(**settings(**changes)))
     assert tables("select count(*) from user_topk")[0][0] > before + N_USERS - 10
     assert tables("select count(distinct user_id) from user_topk where item_id = 500")[0][0] > N_USERS - 10
     partly = published_digest()
@@ -150,20 +148,20 @@ def test_a_model_that_lost_items_is_not_what_the_next_night_goes_on_with(tables:
     whole, short = community_events(), community_events().filter(pl.col("movie") < 40)
     assert tables(known) == [(N_ITEMS,)]
     short.write_parquet("data/ratings.parquet")
-    refresh(config(**settings()))
+    plain_refresh(config(**settings()))
     whole.write_parquet("data/ratings.parquet")
-    refresh(config(**settings()))
+    plain_refresh(config(**settings()))
     assert tables(known) == [(40,)]
-    assert nightly(config(**settings())).status == "published"
+    assert plain_night(config(**settings())).status == "published"
     assert tables(known) == [(N_ITEMS,)]
 
 
 @pytest.mark.usefixtures("night")
-def test_a_night_after_an_idle_refresh_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_night_after_an_idle_refresh_changes_nothing(logged: list[str]) -> None:
     before = published_digest()
-    refresh(config(**settings()))
-    assert nightly(config(**settings())).status == "published"
-    assert "nothing has changed since run" in caplog.text
+    plain_refresh(config(**settings()))
+    assert plain_night(config(**settings())).status == "published"
+    assert "nothing has changed since run" in "\n".join(logged)
     assert published_digest() == before
 
 
@@ -172,9 +170,9 @@ def test_an_item_that_leaves_the_candidates_makes_everything_anew(world: Path, t
     movies = pl.read_parquet("data/movies.parquet")
     movies.with_columns(gone=False).write_parquet("data/movies.parquet")
     hidden = settings(source={"events": "data/*ratings.parquet", "items": items})
-    nightly(config(**hidden))
+    plain_night(config(**hidden))
     movies.with_columns(gone=pl.col("movie") == 6).write_parquet("data/movies.parquet")
-    refresh(config(**hidden))
+    plain_refresh(config(**hidden))
     assert tables("select count(*) from user_topk where item_id = 6") == [(0,)]
     assert tables("select count(*) from user_topk") == [(10 * N_USERS,)]
 
@@ -191,11 +189,11 @@ def test_where_another_run_is_under_way_it_is_skipped(night: Outcome, capsys: py
 
 @pytest.mark.usefixtures("night")
 def test_who_is_gone_leaves_nothing_behind(
-    tables: Tables, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tables: Tables, logged: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     community_events().filter(pl.col("user") != 5).write_parquet("data/ratings.parquet")
-    refresh(config(**settings()))
-    assert f"of {N_USERS - 1} users have something new" in caplog.text
+    plain_refresh(config(**settings()))
+    assert f"of {N_USERS - 1} users have something new" in "\n".join(logged)
     for table in ("user_topk", "user_spares", "user_items", "user_embeddings"):
         assert tables(f"select count(*) from {table} where user_id = 5") == [(0,)]
     partly = published_digest()
@@ -209,7 +207,7 @@ def test_broken_rows_of_a_refresh_are_not_published(night: Outcome, monkeypatch:
         forgetful = lambda self, X, k, also_exclude=None, allowed=None: honest(self, X, k, exclude_seen=False)  # noqa: E731
         patch.setattr(Model, "recommend", forgetful)
         with pytest.raises(ContractBroken, match=r"no_seen_item: \d+ rows, such as \[\((5|6|7|9001|9002), "):
-            refresh(config(**settings()))
+            plain_refresh(config(**settings()))
     assert current_run_id(Path("warehouse")) == night.run_id
     assert [path.stem for path in Path("warehouse/published").iterdir()] == [night.run_id]
 
@@ -219,7 +217,7 @@ def test_a_refresh_with_spares_shared_users_and_text_ids(
     max_table_size: str,
     world: Path,
     tables: Tables,
-    caplog: pytest.LogCaptureFixture,
+    logged: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     events = community_events().with_columns(user=pl.format("u{}", "user"))
@@ -233,12 +231,12 @@ def test_a_refresh_with_spares_shared_users_and_text_ids(
             "k": 10, "neighbors": 5, "spare": 3, "neighbors_min_users": 2, "max_table_size": max_table_size
         },
     }
-    nightly(config(**settings(**changes)))
+    plain_night(config(**settings(**changes)))
     assert tables("select count(*) from user_spares where user_id = 'u6'") == [(3,)]
     rows = [("u5", 500, 5.0), ("u6", unseen(6), 5.0), ("another", 4, 5.0), ("another", 7, 5.0)]
     add(pl.DataFrame([(*row, 1_700_000_000) for row in rows], schema=events.schema, orient="row"))
-    refresh(config(**settings(**changes)))
-    assert "of 241 users have something new" in caplog.text
+    plain_refresh(config(**settings(**changes)))
+    assert "of 241 users have something new" in "\n".join(logged)
     beside = tables("select view_name from duckdb_views() where view_name in ('user_topk', 'user_embeddings')")
     assert beside == ([] if max_table_size == "50GB" else [("user_topk",)])
     assert tables("select count(*) from user_items where user_id = 'u5' and item_id = 500") == [(1,)]
@@ -248,7 +246,7 @@ def test_a_refresh_with_spares_shared_users_and_text_ids(
 
 
 @pytest.mark.usefixtures("night")
-def test_a_file_of_an_older_version_makes_everything_anew(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_of_an_older_version_makes_everything_anew(logged: list[str]) -> None:
     published = Path("warehouse/current.duckdb").resolve()
     published.chmod(0o644)
     with duckdb.connect(str(published)) as connection:
@@ -257,8 +255,8 @@ def test_a_file_of_an_older_version_makes_everything_anew(caplog: pytest.LogCapt
     manifest = read_manifest(folder)
     del manifest["published"]
     write_json(folder / "manifest.json", manifest)
-    refresh(config(**settings()))
-    assert "have something new" not in caplog.text
+    plain_refresh(config(**settings()))
+    assert "have something new" not in "\n".join(logged)
     assert published_digest()
 
 
@@ -269,7 +267,7 @@ def test_rows_that_should_have_gone_are_noticed(broken: str, night: Outcome, mon
     add(new_events())
     monkeypatch.setitem(tasks.reuse.OF_USERS, broken, "false")
     with pytest.raises(ContractBroken):
-        refresh(config(**settings()))
+        plain_refresh(config(**settings()))
     assert [path.name for path in Path("warehouse/published").iterdir()] == [f"{night.run_id}.duckdb"]
 
 
@@ -279,23 +277,21 @@ def test_a_copy_that_fails_is_removed(night: Outcome, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(tasks.reuse, "_keep", fails)
     with pytest.raises(RuntimeError, match="in the middle"):
-        refresh(config(**settings()))
+        plain_refresh(config(**settings()))
     assert [path.name for path in Path("warehouse/published").iterdir()] == [f"{night.run_id}.duckdb"]
 
 
 @pytest.mark.usefixtures("night")
-def test_tables_of_other_software_are_made_anew(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tables_of_other_software_are_made_anew(logged: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     add(new_events())
     monkeypatch.setattr(tasks.reuse, "versions", lambda: {"torch": "another"})
-    refresh(config(**settings()))
-    assert "have something new" not in caplog.text
+    plain_refresh(config(**settings()))
+    assert "have something new" not in "\n".join(logged)
 
 
 def test_the_digest_is_also_of_tables_beside_the_file(world: Path, tables: Tables) -> None:
     large = {"recommendations": {"k": 10, "neighbors": 5, "max_table_size": "0.1KB"}}
-    nightly(config(**settings(**large)))
+    plain_night(config(**settings(**large)))
     before = published_digest()
     [path] = Path("warehouse/published").glob("*/user_topk.parquet")
     path.chmod(0o644)
@@ -308,13 +304,13 @@ def test_large_tables_of_a_refresh_are_parquet_files_too(
 ) -> None:
     large = {"recommendations": {"k": 10, "neighbors": 5, "max_table_size": "0.1KB"}}
     views = "select list(view_name order by view_name) from duckdb_views() where not internal"
-    nightly(config(**settings(**large)))
+    plain_night(config(**settings(**large)))
     [(of_night,)] = tables(views)
     assert {"user_topk", "user_items", "user_embeddings", "item_neighbors", "item_embeddings"} <= set(of_night)
-    refresh(config(**settings(**large)))
+    plain_refresh(config(**settings(**large)))
     assert tables(views) == [(of_night,)], "nobody's vector is computed"
     add(new_events())
-    refresh(config(**settings(**large)))
+    plain_refresh(config(**settings(**large)))
     assert tables(views) == [(of_night,)]
     partly = published_digest()
     assert refreshed_in_full(monkeypatch, **large) == partly
@@ -329,13 +325,13 @@ def test_one_refresh_after_another_and_then_a_night(
         users = rng.integers(0, N_USERS, 5)
         rows = [(int(user), int(rng.integers(0, 60)), 5.0, 1_700_000_000 + number) for user in users]
         add(pl.DataFrame(rows, schema=community_events().schema, orient="row"), f"more{number}")
-        refresh(config(**settings()))
+        plain_refresh(config(**settings()))
     partly = published_digest()
     assert tables("select n_refreshes from run_info") == [(3,)]
     assert by_duckdb_1_5(Path("warehouse/current.duckdb"), "select count(*) from user_topk") == f"{10 * N_USERS}"
     assert refreshed_in_full(monkeypatch) == partly
     assert tables("select n_refreshes from run_info") == [(0,)]
-    assert nightly(config(**settings())).status == "published"
+    assert plain_night(config(**settings())).status == "published"
     with duckdb.connect("warehouse/current.duckdb", read_only=True) as connection:
         rows = connection.execute("select observed from drift where metric = 'events' order by run_id").fetchall()
     assert len(rows) == 2 and 5 <= rows[1][0] <= 15, "the night judges all that came since the last one"
@@ -344,10 +340,10 @@ def test_one_refresh_after_another_and_then_a_night(
 
 def test_without_a_published_model_it_is_refused(world: Path) -> None:
     with pytest.raises(InputError, match="has no published model yet; make one with: elsa nightly"):
-        refresh(config(**settings()))
+        plain_refresh(config(**settings()))
 
 
 @pytest.mark.usefixtures("night")
 def test_with_another_holdout_it_is_refused() -> None:
     with pytest.raises(InputError, match=r"holdout has changed since run .* run: elsa nightly"):
-        refresh(config(**settings(holdout={"salt": "other"})))
+        plain_refresh(config(**settings(holdout={"salt": "other"})))

@@ -20,6 +20,7 @@ from tasks.published import digest_of_tables
 from tasks.stages import Outcome
 from tasks.warehouse import current_run_id, list_runs, open_run, read_manifest
 from tests.conftest import community_events, config, copy_world, make_world, snapshot
+from tests.plain_nights import plain_night
 from tests.test_crash import WORKERS, night
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
@@ -52,19 +53,20 @@ def died(world: Path, made_died: Path) -> str:
     return list_runs(world / "warehouse")[-1]["run_id"]
 
 
-def done_again(caplog: pytest.LogCaptureFixture) -> set[str]:
-    return {stage for stage in ONCE if f"{stage}: done before" not in caplog.text}
+def done_again(lines: list[str]) -> set[str]:
+    return {stage for stage in ONCE if not any(f"{stage}: done before" in line for line in lines)}
 
 
-def test_finished_stages_are_not_done_again(world: Path, died: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_finished_stages_are_not_done_again(
+    world: Path, died: str, made_first_night: tuple[Path, Outcome], caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.clear()
     outcome = nightly(config(), resume=died)
     assert (outcome.run_id, outcome.status) == (died, "published")
-    assert done_again(caplog) == set()
+    assert done_again(caplog.messages) == set()
     made = digest_of_tables(config(), world / "warehouse" / "current.duckdb")
-    undisturbed = config(warehouse="other")
-    nightly(undisturbed)
-    assert digest_of_tables(undisturbed, world / "other" / "current.duckdb") == made, "and it is the same night"
+    undisturbed = made_first_night[0] / "warehouse"
+    assert digest_of_tables(config(warehouse=str(undisturbed)), undisturbed / "current.duckdb") == made
     with pytest.raises(
         InputError, match=f"run {died} is published already; to publish it again: elsa publish {died}"
     ):
@@ -84,27 +86,27 @@ def test_finished_stages_are_not_done_again(world: Path, died: str, caplog: pyte
     ids=["gate", "k", "holdout", "validation", "interactions", "seed"],
 )
 def test_a_changed_configuration_is_noticed(
-    changes: dict, again: set[str], world: Path, died: str, caplog: pytest.LogCaptureFixture
+    changes: dict, again: set[str], world: Path, died: str, logged: list[str]
 ) -> None:
-    caplog.clear()
-    assert nightly(config(**changes), resume=died).status == "published"
-    assert again <= done_again(caplog)
-    assert set(ONCE[: ONCE.index(min(again, key=ONCE.index))] if again else ONCE) & done_again(caplog) == set()
+    logged.clear()
+    assert plain_night(config(**changes), resume=died).status == "published"
+    assert again <= done_again(logged)
+    assert set(ONCE[: ONCE.index(min(again, key=ONCE.index))] if again else ONCE) & done_again(logged) == set()
 
 
-def test_new_events_are_noticed(world: Path, died: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_new_events_are_noticed(world: Path, died: str, logged: list[str]) -> None:
     community_events().head(3000).write_parquet("data/ratings.parquet")
-    caplog.clear()
-    assert nightly(config(), resume=died).run_id == died
-    assert done_again(caplog) == set(ONCE)
+    logged.clear()
+    assert plain_night(config(), resume=died).run_id == died
+    assert done_again(logged) == set(ONCE)
 
 
-def test_new_metadata_are_noticed_where_they_matter(world: Path, died: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_new_metadata_are_noticed_where_they_matter(world: Path, died: str, logged: list[str]) -> None:
     movies = pl.read_parquet("data/movies.parquet")
     movies.with_columns(genre=pl.lit("comedy")).write_parquet("data/movies.parquet")
-    caplog.clear()
-    assert nightly(config(), resume=died).status == "published"
-    assert done_again(caplog) == {"evaluate"}
+    logged.clear()
+    assert plain_night(config(), resume=died).status == "published"
+    assert done_again(logged) == {"evaluate"}
 
 
 @pytest.mark.parametrize(
@@ -112,21 +114,21 @@ def test_new_metadata_are_noticed_where_they_matter(world: Path, died: str, capl
     [("train.npz", {"matrix"}), ("evaluation_model/model.safetensors", {"train"}), ("model", {"refit"})],
 )
 def test_a_damaged_file_is_noticed(
-    file: str, again: set[str], world: Path, died: str, caplog: pytest.LogCaptureFixture
+    file: str, again: set[str], world: Path, died: str, logged: list[str]
 ) -> None:
     path = world / "warehouse" / "runs" / died / file
     (path / "model.safetensors" if path.is_dir() else path).write_bytes(b"damaged")
-    caplog.clear()
-    assert nightly(config(), resume=died).status == "published"
-    assert done_again(caplog) == again, "what comes after it finds the same as before"
+    logged.clear()
+    assert plain_night(config(), resume=died).status == "published"
+    assert done_again(logged) == again, "what comes after it finds the same as before"
 
 
-def test_a_rejected_run_can_be_judged_anew(world: Path, caplog: pytest.LogCaptureFixture) -> None:
-    rejected = nightly(config(gate={"minimums": {"ndcg@10": 1.1}}))
-    caplog.clear()
-    outcome = nightly(config(), resume=rejected.run_id)
+def test_a_rejected_run_can_be_judged_anew(world: Path, logged: list[str]) -> None:
+    rejected = plain_night(config(gate={"minimums": {"ndcg@10": 1.1}}))
+    logged.clear()
+    outcome = plain_night(config(), resume=rejected.run_id)
     assert (outcome.run_id, outcome.status) == (rejected.run_id, "published")
-    assert "train" not in done_again(caplog)
+    assert "train" not in done_again(logged)
 
 
 def test_there_is_nothing_to_resume(world: Path) -> None:
@@ -163,8 +165,8 @@ def test_stages_read_no_section_that_they_do_not_name(world: Path, monkeypatch: 
 
     monkeypatch.setattr(tasks.resume.Run, "record", recorded)
     monkeypatch.setattr(Config, "__getattribute__", look)
-    nightly(config())
-    nightly(config())
+    plain_night(config())
+    plain_night(config())
     everywhere = {"warehouse", "memory_limit"}
     for stage in ONCE:
         found = {section for place, section in looked_at if place == stage} - everywhere
@@ -200,7 +202,7 @@ def test_a_night_while_events_are_taken_in(world: Path) -> None:
         assert process.exitcode == 1 and "is in use by another run" in (world / "night.log").read_text()
         assert snapshot(world / "warehouse") == before
     ingest_alone(config())
-    assert nightly(config()).status == "published"
+    assert plain_night(config()).status == "published"
 
 
 def test_a_terminated_night_says_so(world: Path) -> None:
@@ -281,16 +283,17 @@ def test_a_read_only_folder_is_one_clear_error(world: Path, first_night: Outcome
         subprocess.run(["umount", str(warehouse)], check=True)
 
 
+@pytest.mark.usefixtures("first_night")
 def test_the_same_events_configuration_and_seed_give_the_same_tables(world: Path) -> None:
     one, other, seeded = config(), config(warehouse="other"), config(warehouse="seeded", seed=1)
-    digests = []
-    for settings in (one, other, seeded):
-        nightly(settings)
+    digests = [digest_of_tables(one, world / "warehouse" / "current.duckdb")]
+    for settings in (other, seeded):
+        plain_night(settings)
         digests.append(digest_of_tables(settings, world / settings.warehouse / "current.duckdb"))
     assert digests[0] == digests[1] != digests[2]
     changed = community_events().with_columns(
         rating=pl.when(pl.col("user") == 5).then(1.0).otherwise(pl.col("rating"))
     )
     changed.write_parquet("data/ratings.parquet")
-    nightly(one)
+    plain_night(one)
     assert digest_of_tables(one, world / "warehouse" / "current.duckdb") != digests[0]

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from scipy import sparse
 
 from elsa_core import Model
-from flows.nightly import nightly
 from tasks.errors import InputError
 from tasks.warehouse import open_run
 from tests.conftest import N_ITEMS, config
+from tests.plain_nights import plain_night
 from tests.published_file import no_rules, random_histories, random_model, write_published
 
 Tables = Callable[[str], list[tuple]]
@@ -31,7 +31,6 @@ def movies(**columns: pl.Expr) -> None:
     pl.read_parquet("data/movies.parquet").with_columns(**given | columns).write_parquet("data/movies.parquet")
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_a_night_lists_only_what_the_metadata_and_the_filters_allow(world: Path, tables: Tables) -> None:
     is_item = pl.col("movie").eq
     movies(
@@ -41,7 +40,7 @@ def test_a_night_lists_only_what_the_metadata_and_the_filters_allow(world: Path,
     )
     rules = {"k": 10, "neighbors": 5, "filters": {"in stock": "stock > 2 -- or nearly"}, "max_per_category": 3,
              "same_category": True, "neighbors_min_users": 2}  # fmt: skip
-    assert nightly(config(source={"items": RULED}, recommendations=rules)).status == "published"
+    assert plain_night(config(source={"items": RULED}, recommendations=rules)).status == "published"
     barred = "(0, 1, 2, 6, 7, 8)"
     for table, column in (
         ("user_topk", "item_id"),
@@ -77,7 +76,6 @@ def test_a_night_lists_only_what_the_metadata_and_the_filters_allow(world: Path,
     assert 0 < judged["elsa_capped"] < judged["elsa"]
 
 
-@pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize(
     ("column", "items", "rules", "message"),
     [
@@ -89,12 +87,12 @@ def test_a_night_lists_only_what_the_metadata_and_the_filters_allow(world: Path,
     ],
 )  # fmt: skip
 def test_rules_that_do_not_fit_the_metadata_stop_the_night_before_training(
-    world: Path, caplog: pytest.LogCaptureFixture, column: dict, items: dict, rules: dict, message: str
+    world: Path, logged: list[str], column: dict, items: dict, rules: dict, message: str
 ) -> None:
     movies(**column)
     with pytest.raises(InputError, match=message):
-        nightly(config(source={"items": ITEMS | items}, recommendations=rules))
-    assert "epoch" not in caplog.text
+        plain_night(config(source={"items": ITEMS | items}, recommendations=rules))
+    assert not any("epoch" in line for line in logged)
 
 
 @pytest.mark.parametrize(
