@@ -257,7 +257,8 @@ def connect(
     warehouse = Path(config.warehouse).absolute()
     named = [path for path in reads if os.path.isfile(path)]
     files = dict.fromkeys(name for path in named for name in (path, glob.escape(path), f"{path}.wal"))
-    folders = [str(warehouse), os.path.realpath(warehouse), *(path for path in reads if path not in files)]
+    own = [str(warehouse / name) for name in (".", "runs", "published", "tmp")]  # links to other disks, maybe
+    folders = [*own, *(path for path in reads if path not in files)]
     with _settings:
         with openable(path):
             connection = duckdb.connect(str(path), read_only=read_only)

@@ -152,6 +152,8 @@ def test_a_query_reads_the_files_that_stand_in_it(world: Path) -> None:
     pl.DataFrame({"user": [8], "movie": [7]}).write_csv("more/[a].csv")
     with duckdb.connect("more/shop.duckdb") as connection:
         connection.execute("create table sold as select 9 as user, 7 as movie")
+    pl.DataFrame({"user": [3], "movie": [7]}).write_parquet("linked.parquet")
+    Path("more/day=1/linked.parquet").symlink_to(world / "linked.parquet")
     query = f"""
         select user, movie from read_parquet('more/*/*.parquet')
         union all select user, movie from read_csv('{world}/more/[[]a].csv', delim = ',')
@@ -161,7 +163,7 @@ def test_a_query_reads_the_files_that_stand_in_it(world: Path) -> None:
     """
     with open_run(config(**of_query(query))) as run:
         handle = ingest.fn(run)
-        assert handle.n_events == duckdb.sql(query).aggregate("count(distinct (user, movie))").fetchall()[0][0] >= 5
+        assert handle.n_events == duckdb.sql(query).aggregate("count(distinct (user, movie))").fetchall()[0][0] >= 6
 
 
 @pytest.mark.parametrize(
