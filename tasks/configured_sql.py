@@ -87,17 +87,27 @@ def _first_line(error: Exception) -> str:
 
 
 def _parsed(query: str) -> dict:
-    """DuckDB's tree of a SELECT."""
+    """DuckDB's tree of a SELECT. Raises ValueError where there is none."""
     import duckdb
 
     with duckdb.cursor() as connection:
-        return json.loads(connection.execute("select json_serialize_sql($query)", {"query": query}).fetchall()[0][0])
+        text = connection.execute("select json_serialize_sql($query)", {"query": query}).fetchall()[0][0]
+    try:
+        tree = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if tree["error"]:
+        raise ValueError(tree["error_message"])
+    return tree
 
 
 def _nodes(tree: dict | list) -> Iterator[dict]:
-    """Every object in a tree."""
-    if isinstance(tree, dict):
-        yield tree
-    for inner in tree.values() if isinstance(tree, dict) else tree:
-        if isinstance(inner, dict | list):
-            yield from _nodes(inner)
+    """Every object in a tree, however deep."""
+    left: list = [tree]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            yield one
+            left += one.values()
+        elif isinstance(one, list):
+            left += one

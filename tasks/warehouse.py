@@ -117,7 +117,7 @@ def _folder(config: Config) -> Path:
         signs = " ".join(map(visible, sorted(odd)))
         raise InputError(f"warehouse {visible(warehouse)}: its path has {signs} in it; choose one without")
     if config.warehouse.startswith("~"):
-        raise InputError(f"warehouse {config.warehouse}: ~ stands for no folder here; write the whole path")
+        raise InputError(f"warehouse {visible(config.warehouse)}: ~ stands for no folder here; write the whole path")
     try:
         warehouse.mkdir(parents=True, exist_ok=True)
     except OSError as error:

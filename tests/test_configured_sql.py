@@ -69,6 +69,8 @@ NO_CONDITIONS = [
     "exists (with a as (copy (select 1) to 'written') from a)",
     "exists (from query('from events'))",
     "select true",
+    "not " * 900 + "true",
+    "not " * 5000 + "true",
     "$1",
     "-- nothing",
     "",
