@@ -239,3 +239,25 @@ def test_connections_that_share_a_file_share_what_is_closed(world: Path) -> None
             assert connection.sql("select current_setting('timezone')").fetchall() == [("UTC",)]
             with pytest.raises(duckdb.PermissionException):
                 connection.execute("from read_text('data/*')")
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated as of GX Core")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"row_condition": "col(\"value\") > 3\"); copy (select 1) to 'written'; --"},
+        {"row_condition": "col(\"x\\\"); copy (select 1) to 'written'; --\") > 3"},
+        {"row_condition": "1); copy (select 1) to 'written'; --", "condition_parser": "pandas"},
+        {"column": "value\") from events; copy (select 1) to 'written'; --"},
+        {"value_set": ["'); copy (select 1) to 'written'; --"]},
+    ],
+)
+def test_arguments_of_expectations_are_no_sql(arguments: dict, world: Path) -> None:
+    expectation = {"expect": "expect_column_values_to_be_in_set", "column": "value", "value_set": [7.5]} | arguments
+    changed = config(validation={"expectations": [expectation]})
+    with pytest.raises(InputError, match="expect_column_values_to_be_in_set"):
+        check_expectations(changed)
+        with open_run(changed) as run:
+            ingest.fn(run)
+            validate.fn(run)
+    assert not list(world.rglob("written*"))
