@@ -195,6 +195,10 @@ def test_nothing_else_reads_a_file(world: Path) -> None:
     ):
         with pytest.raises(InputError, match=r"Cannot access file .*txt"), open_run(config(**changes)) as run:
             ingest.fn(run)
+    in_parts = config(**of_query("select 1 as user, content as movie from read_text('sec' || 'ret.txt')"))
+    said = "source.query cannot be read: .*a query reads those that it names as text"
+    with pytest.raises(InputError, match=said), open_run(in_parts) as run:
+        ingest.fn(run)
     query = f"select * from {{batch}} where {read} = 'secret'"
     expectation = {"expect": "unexpected_rows_expectation", "unexpected_rows_query": query}
     with open_run(config(validation={"expectations": [expectation]})) as run:
