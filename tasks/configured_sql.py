@@ -38,7 +38,7 @@ def in_parentheses(given: str) -> str:
 
 
 def files_in(query: str) -> list[str]:
-    """The absolute paths that a query names in its text: files, and the folders that its globs look into."""
+    """The absolute paths that a query names in its text: files, folders of its globs, and links in these."""
     named = []
     for node in _nodes(_parsed(query)):
         if node.get("type") == "BASE_TABLE":
@@ -46,11 +46,15 @@ def files_in(query: str) -> list[str]:
         elif node.get("type") == "TABLE_FUNCTION":
             texts = (inner.get("literal") for inner in _nodes(node["function"]["arguments"][:1]))
             named += [text["text"] for text in texts if text and text["kind"] == "STRING"]
-    return [os.path.abspath(os.path.expanduser(_before_glob(one.removeprefix("file://")))) for one in named if one]
+    paths = [os.path.abspath(os.path.expanduser(one.removeprefix("file://"))) for one in named if one]
+    return [path for one in paths for path in (_found_by(one) if glob.has_magic(one) else [one])]
 
 
-def _before_glob(path: str) -> str:
-    return os.path.dirname(glob.magic_check.split(path)[0]) or "." if glob.has_magic(path) else path
+def _found_by(pattern: str) -> list[str]:
+    """The folder that a glob looks into, and what it finds there that lies elsewhere."""
+    found = glob.iglob(pattern, recursive=True)
+    links = [path for path in found if os.path.realpath(path) != path]
+    return [os.path.dirname(glob.magic_check.split(pattern)[0]), *links]
 
 
 def _require_reading(query: str) -> None:
@@ -83,17 +87,27 @@ def _first_line(error: Exception) -> str:
 
 
 def _parsed(query: str) -> dict:
-    """DuckDB's tree of a SELECT."""
+    """DuckDB's tree of a SELECT. Raises ValueError where there is none."""
     import duckdb
 
     with duckdb.cursor() as connection:
-        return json.loads(connection.execute("select json_serialize_sql($query)", {"query": query}).fetchall()[0][0])
+        text = connection.execute("select json_serialize_sql($query)", {"query": query}).fetchall()[0][0]
+    try:
+        tree = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if tree["error"]:
+        raise ValueError(tree["error_message"])
+    return tree
 
 
 def _nodes(tree: dict | list) -> Iterator[dict]:
-    """Every object in a tree."""
-    if isinstance(tree, dict):
-        yield tree
-    for inner in tree.values() if isinstance(tree, dict) else tree:
-        if isinstance(inner, dict | list):
-            yield from _nodes(inner)
+    """Every object in a tree, however deep."""
+    left: list = [tree]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            yield one
+            left += one.values()
+        elif isinstance(one, list):
+            left += one

@@ -61,6 +61,8 @@ def readable(name: object, hint: str = "") -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
+        if isinstance(error, duckdb.PermissionException):
+            hint = "; of all files, a query reads those that it names as text"
         raise InputError(f"{name} cannot be read: {' '.join(str(error).split())}{hint}") from None
 
 

@@ -140,7 +140,7 @@ def _folder(config: Config) -> Path:
         signs = " ".join(map(visible, sorted(odd)))
         raise InputError(f"warehouse {visible(warehouse)}: its path has {signs} in it; choose one without")
     if config.warehouse.startswith("~"):
-        raise InputError(f"warehouse {config.warehouse}: ~ stands for no folder here; write the whole path")
+        raise InputError(f"warehouse {visible(config.warehouse)}: ~ stands for no folder here; write the whole path")
     try:
         warehouse.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -215,7 +215,8 @@ def connect(
     warehouse = Path(config.warehouse).absolute()
     named = [path for path in reads if os.path.isfile(path)]
     files = dict.fromkeys(name for path in named for name in (path, glob.escape(path), f"{path}.wal"))
-    folders = [str(warehouse), os.path.realpath(warehouse), *(path for path in reads if path not in files)]
+    own = [str(warehouse / name) for name in (".", "runs", "published", "tmp")]  # links to other disks, maybe
+    folders = [*own, *(path for path in reads if path not in files)]
     with _settings:
         with openable(path):
             connection = duckdb.connect(str(path), read_only=read_only)

@@ -4,6 +4,7 @@ import ast
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -43,10 +44,8 @@ def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """DuckDB with two threads, however many cores this machine has."""
     connect = duckdb.connect
 
-    def connect_with_two(*arguments: object, **named: object) -> duckdb.DuckDBPyConnection:
-        connection = connect(*arguments, **named)
-        connection.execute("set threads = 2")
-        return connection
+    def connect_with_two(*arguments: object, **named: Any) -> duckdb.DuckDBPyConnection:
+        return connect(*arguments, **named | {"config": {"threads": 2} | named.get("config", {})})
 
     monkeypatch.setattr(duckdb, "connect", connect_with_two)
 

@@ -83,15 +83,22 @@ def test_a_night_in_an_odd_place(
     assert main(["rollback"]) == 0
 
 
-@pytest.mark.parametrize("kind", ["relative", "symlink", "long"])
+@pytest.mark.parametrize("kind", ["relative", "symlink", "links inside", "long"])
 def test_other_ways_to_name_a_warehouse(kind: str, world: Path, without_prefect: None) -> None:
     (world / "elsewhere" / "folder").mkdir(parents=True)
     (world / "linked").symlink_to(world / "elsewhere", target_is_directory=True)
+    (world / "disk" / "published").mkdir(parents=True)
+    (world / "disk" / "runs").mkdir()
     named = {
         "relative": "./elsewhere/folder/../../data/../.w/",
         "symlink": "linked/w",
+        "links inside": "inside",
         "long": "/".join("x" * 200 for _ in range(4)),
     }[kind]
+    if kind == "links inside":
+        (world / named).mkdir()
+        for name in ("published", "runs"):
+            (world / named / name).symlink_to(world / "disk" / name, target_is_directory=True)
     changed = config(warehouse=named, recommendations={"k": 10, "neighbors": 5, "max_table_size": "1KB"})
     plain_night(changed)
     with connect(Path(named).absolute() / "current.duckdb", changed, read_only=True) as connection:
