@@ -4,7 +4,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tasks import pictures
-from tasks.errors import InputError
+from tasks.errors import InputError, WarehouseBusy
 from tasks.explore import look_up_item, look_up_user, select
 from tasks.records import LOST, is_refresh, name_damaged, read_manifest, usable_parquet
 from tasks.warehouse import Run, connect, intact, list_runs
@@ -204,6 +204,8 @@ def _lists(run: Run) -> dict[str, Any] | None:
     try:
         with intact(path), connect(path, run.config, read_only=True) as connection:
             return {"pictures": _pictures_of_lists(connection), **_samples(connection)}
+    except WarehouseBusy:
+        raise
     except InputError as error:
         name_damaged(path, f"the report does without: {error}")
         return None

@@ -171,7 +171,8 @@ def open_published(config: Config) -> "Iterator[DuckDBPyConnection]":
         raise InputError(
             f"{config.warehouse} has no published tables yet; make some with: elsa nightly --config FILE"
         )
-    require_size(path.parent, current_run_id(path.parent))
+    if (run_id := current_run_id(path.parent)) is not None:
+        require_size(path.parent, run_id)
     with intact(path), connect(path, config, read_only=True) as connection:
         yield connection
 

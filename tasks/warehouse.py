@@ -113,12 +113,12 @@ def open_run(
 def _recorded_failure(run: Run) -> Iterator[None]:
     """Writes down why the run failed, also on a full disk: in room that was kept for that."""
     reserve = run.folder / "reserve"
-    reserve.write_bytes(os.urandom(RESERVED_BYTES))
     try:
+        reserve.write_bytes(os.urandom(RESERVED_BYTES))
         yield
     except BaseException as error:
         with suppress(OSError, InputError):  # without its folder, or a manifest, nobody knows of the run
-            reserve.unlink()
+            reserve.unlink(missing_ok=True)
             end_run(run, "failed", (f"{type(error).__name__}: {error}",))
         raise
     reserve.unlink(missing_ok=True)

@@ -329,6 +329,18 @@ def test_readers_say_that_the_tables_are_damaged(
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("place", [folder, content("mine")])
+def test_what_lies_in_the_place_of_the_link_is_said(
+    place: Callable[[Path], None], two_nights: tuple[str, str], capfd: pytest.CaptureFixture
+) -> None:
+    files.remove(WAREHOUSE / "current.duckdb")
+    place(WAREHOUSE / "current.duckdb")
+    for command in (["recommend", "2"], ["rollback"]):
+        assert main([*command, "--config", "my.yaml"]) == 2
+    assert "current.duckdb" in capfd.readouterr().err
+    assert main(["runs", "--config", "my.yaml"]) == 0
+
+
 @pytest.mark.parametrize("written", ["[]", "5", '"x"', '{"since": 5}', '{"since": "2099-01-01"}', "\xff\x00" * 50_000,
                                      "[" * 9000])  # fmt: skip
 def test_a_run_begins_whatever_is_in_the_lock(written: str, world: Path, capfd: pytest.CaptureFixture) -> None:
