@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import InputError
+from tasks.quoting import visible
 
 TAKEN = ("finished_at", "seconds", "rows", "peak_bytes")
 LOST = (OSError, ValueError, RecursionError)  # how a record that cannot be used shows itself
@@ -171,7 +172,7 @@ def name_damaged(path: Path, words: str) -> None:
         if FlowRunContext.get() or TaskRunContext.get():
             get_run_logger().warning(line)
             return
-    print(f"warning: {line}", file=sys.stderr)
+    print(f"warning: {visible(line)}", file=sys.stderr)
 
 
 def begin_to_name() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tasks.errors import InputError
 from tasks.files import identity
+from tasks.quoting import visible
 from tasks.records import read_manifest
 
 OF_MODEL = ("model/model.safetensors", "model/model.json")
@@ -33,8 +34,8 @@ def require_tables(warehouse: Path, run_id: str) -> None:
     try:
         recorded = _recorded(warehouse, run_id)
     except InputError as error:  # of an earlier run, which readers can be led to without it
-        print(f"warning: the tables of run {run_id} are opened, but not compared with what was written: {error}",
-              file=sys.stderr)  # fmt: skip
+        warning = f"the tables of run {run_id} are opened, but not compared with what was written: {error}"
+        print(f"warning: {visible(warning)}", file=sys.stderr)
         return
     tables = {name: one for name, one in recorded.items() if name.startswith(f"published/{run_id}")}
     _require(warehouse, run_id, tables, TABLES_CURE)
@@ -91,7 +92,7 @@ def _told(path: Path, size: int) -> Callable[[float], None]:
         nonlocal tenths
         if size > LONG and int(10 * share) > tenths:
             tenths = int(10 * share)
-            print(f"checking {path.name}, {size / 1e9:.1f} GB: {tenths * 10} %", file=sys.stderr)
+            print(f"checking {visible(path.name)}, {size / 1e9:.1f} GB: {tenths * 10} %", file=sys.stderr)
 
     return show
 
