@@ -106,7 +106,7 @@ class Case:
         self.capfd.readouterr()
         try:
             code = main([command, *arguments, "--config", "my.yaml"])
-        except BaseException:
+        except Exception:
             self.wrong.append(f"{command}: {traceback.format_exc()[-1500:]}")
             return
         said = self.capfd.readouterr()
@@ -115,7 +115,7 @@ class Case:
             self.wrong.append(f"{command}: exit {code}")
         if "Traceback" in said.err:
             self.wrong.append(f"{command}: a traceback on stderr")
-        named = "published/" if self.name == "current.duckdb" else Path(self.name).name
+        named = "published" if self.name == "current.duckdb" else Path(self.name).name  # where the link leads
         if code == 2 and named not in said.err and "nothing to roll back to" not in said.err:
             self.wrong.append(f"{command}: names no file: {said.err[-300:]}")
         if code == 0 and expected is not None and said.out != expected:
