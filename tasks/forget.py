@@ -18,7 +18,7 @@ from tasks.quoting import identifier, literal, visible
 from tasks.records import read_manifest
 from tasks.redact import redact_runs, without
 from tasks.trouble import explained
-from tasks.warehouse import connect, first_row, flipping, sql, write_json
+from tasks.warehouse import connect, first_row, flipping, intact, sql, write_json
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -91,7 +91,7 @@ def finish_forgetting(config: Config, ids: list[str] | None = None) -> list[str]
 
 
 def _is_pending(config: Config, events: Path) -> bool:
-    with connect(events, config) as connection:
+    with intact(events), connect(events, config) as connection:
         connection.execute(sql("forget/forgotten"))
         connection.execute("checkpoint")
         return first_row(connection, "select exists (from forgotten where not is_done)")[0]

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -48,7 +49,7 @@ def locked(path: Path, wait_seconds: float = 0.0) -> Iterator[Callable[[str], No
         owner = {"owner": me(), "pid": os.getpid(), "since": datetime.now(UTC).isoformat()}
         _write(lock, owner)
         try:
-            yield lambda run_id: _write(lock, owner | {"run_id": run_id})
+            yield partial(_claim, lock, owner)
         finally:
             lock.truncate(0)
 
@@ -79,6 +80,10 @@ def _open(path: Path, flags: int) -> IO:
         if error.errno not in (errno.EISDIR, errno.ELOOP, errno.ENXIO):
             raise
     raise InputError(f"{path} must be a file that this program made: move away what is there, and run again")
+
+
+def _claim(lock: IO, owner: dict, run_id: str) -> None:
+    _write(lock, owner | {"run_id": run_id})
 
 
 def _write(lock: IO, content: dict) -> None:

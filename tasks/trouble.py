@@ -89,7 +89,7 @@ def _damage(error: Exception, warehouse: Path, folder: Path | None) -> str | Non
     if folder is not None:
         if said := _damage_of_run(folder):
             return f"{said} while the run was under way; run it again"
-        if said := _damage_of_events(warehouse / "events.duckdb"):
+        if "ingest" in read_manifest(folder)["stages"] and (said := _damage_of_events(warehouse / "events.duckdb")):
             return said
     named = next((line for line in str(error).splitlines() if f"{warehouse}/" in line), None)
     if named is None or isinstance(error, AssertionError):

@@ -25,22 +25,14 @@ CLOSED = {"enable_external_access": False, "autoinstall_known_extensions": False
 
 @task(**RETRIES)
 @resumable("validate", Validated, reads=("source", "quarantine", "validation"))
-def validate(run: Run, is_record: bool = False) -> Validated:
+def validate(run: Run) -> Validated:
     """Checks every expectation and saves the results. Raises ValidationFailed with examples if a blocking one fails.
 
-    Whether tonight's files are accepted is then up to the next stage, drift. Where it `is_record` only, nothing is
-    stopped or accepted: some events were taken out, and what is left is not to be judged.
+    Whether tonight's files are accepted is then up to the next stage, drift.
     """
-    import polars as pl
-
-    _count_refused(run)
-    with working("expectations"):
-        results = _run(run, as_great_expectations(run.config))
-    rows = [_describe(run, *found) for found in zip(all_expectations(run.config), results, strict=True)]
-    pl.DataFrame(rows, infer_schema_length=None).write_parquet(run.folder / "validation.parquet")
-    failed = [row for row in rows if not row["passed"]]
-    stopping = [f"{row['rule']}: {row['observed']}" for row in failed if row["severity"] == "blocking"]
-    if stopping and not is_record:
+    rows = _check_all(run)
+    stopping = [f"{row['rule']}: {row['observed']}" for row in _failed(rows) if row["severity"] == "blocking"]
+    if stopping:
         with connect(run.events, run.config) as connection:
             refuse(connection, unchecked_only=True)
         raise ValidationFailed(
@@ -48,9 +40,35 @@ def validate(run: Run, is_record: bool = False) -> Validated:
             + "".join(f"\n  {one}" for one in stopping[1:])
             + "\nNothing was trained or published"
         )
-    if not is_record:
-        with connect(run.events, run.config) as connection:
-            check(connection)
+    with connect(run.events, run.config) as connection:
+        check(connection)
+    return _record(run, rows)
+
+
+@task(**RETRIES)
+def validate_what_is_left(run: Run) -> Validated:
+    """Saves what the expectations say of events of which some were taken out; nothing is stopped or accepted."""
+    return _record(run, _check_all(run))
+
+
+def _check_all(run: Run) -> list[dict]:
+    """Writes validation.parquet, and returns its rows."""
+    import polars as pl
+
+    _count_refused(run)
+    with working("expectations"):
+        results = _run(run, as_great_expectations(run.config))
+    rows = [_describe(run, *found) for found in zip(all_expectations(run.config), results, strict=True)]
+    pl.DataFrame(rows, infer_schema_length=None).write_parquet(run.folder / "validation.parquet")
+    return rows
+
+
+def _failed(rows: list[dict]) -> list[dict]:
+    return [row for row in rows if not row["passed"]]
+
+
+def _record(run: Run, rows: list[dict]) -> Validated:
+    failed = _failed(rows)
     for row in failed:
         get_run_logger().warning("%s: %s", row["rule"], row["observed"])
     get_run_logger().info("%s of %s expectations hold", len(rows) - len(failed), len(rows))

@@ -59,6 +59,7 @@ def made() -> Iterator[Path]:
 @pytest.fixture
 def damaged_world(made: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A place for copies of it; the commands run there without Prefect's engine."""
+    monkeypatch.chdir(made)  # back again at the end
     monkeypatch.setattr(flows.cli, "run_flow", lambda flow, config, **named: plain_flow(flow, config))
     place = made.with_name(f"{made.name}-case")
     yield place

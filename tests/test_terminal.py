@@ -52,6 +52,7 @@ def test_every_command_that_reads_a_configuration_takes_the_same_one(
 ) -> None:
     found = cli._parser()._subparsers._group_actions[0].choices
     needed = {"recommend": ["1"], "similar": ["1"], "explain": ["1", "2"], "publish": ["1"],
+              "forget": ["1"], "withdraw": ["1"],
               "score": ["pairs.parquet", "--out", "out"], "export": ["--out", "out"]}  # fmt: skip
     configured = [name for name, one in found.items() if "--config" in one._option_string_actions]
     assert set(found) - set(configured) == {"config", "init"}
