@@ -348,7 +348,7 @@ def _forget(config: Config, options: argparse.Namespace) -> int:
     forgotten = forget(config, ids)
     n_unknown = forgotten.n_people - forgotten.n_known
     say(
-        f"{forgotten.n_people:,} people are forgotten, {n_unknown:,} of whom had no event: "
+        f"{forgotten.n_people:,} people are forgotten{f', {n_unknown:,} of whom had no event' if n_unknown else ''}: "
         f"{forgotten.n_events:,} events and {forgotten.n_rejected:,} quarantined rows are removed, from lists and "
         "matrices, too; later deliveries of theirs are kept out"
     )
@@ -375,10 +375,10 @@ def _withdraw(config: Config, options: argparse.Namespace) -> int:
         return 0
     gone = withdraw.withdraw(config, options.path)
     say(
-        f"{gone.path} is withdrawn: {gone.n_used:,} rows and {gone.n_rejected:,} quarantined ones; "
-        "its contents are not read again"
+        f"{', '.join(gone.paths)} is withdrawn: {gone.n_used:,} rows and {gone.n_rejected:,} quarantined ones; "
+        "the contents are not read again"
     )
-    return _republish(config, "withdraw", gone.path)
+    return _republish(config, "withdraw", gone.paths[0])
 
 
 def _republish(config: Config, kind: str, why: str) -> int:

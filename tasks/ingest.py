@@ -14,7 +14,7 @@ from tasks.errors import InputError, ValidationFailed
 from tasks.forget import finish_forgetting
 from tasks.id_types import id_types, id_types_of_events
 from tasks.items import load_items, view_items
-from tasks.ledger import enter, has_forgotten, is_withdrawn, make_ledger, readmit, refuse
+from tasks.ledger import enter, is_withdrawn, know_forgotten, make_ledger, pointer_to, readmit, refuse
 from tasks.progress import working
 from tasks.quoting import fill, literal
 from tasks.retries import RETRIES
@@ -162,10 +162,11 @@ def _load(
         query = mapped(opened, source, types, quarantine)
         connection.execute(f"create or replace temp view source_rows as {query}")
         connection.execute(sql("incoming"), limits | {"has_times": source.columns.timestamp is not None})
-    leaves_out = has_forgotten(connection)
-    n_forgotten = first_row(connection, sql("forget/incoming"))[0] if leaves_out else 0
-    if n_forgotten:
-        get_run_logger().info(f"{n_forgotten:,} rows of people who were forgotten are not taken in")
+    leaves_out = know_forgotten(connection, source.ids)
+    if leaves_out:
+        user = {"user": pointer_to(source.columns.user_id)}
+        if n_forgotten := first_row(connection, sql("forget/incoming"), user)[0]:
+            get_run_logger().info(f"{n_forgotten:,} rows of people who were forgotten are not taken in")
     file_id = enter(connection, file, run.run_id)
     for name in ("insert_events", "insert_rejected"):
         connection.execute(sql(name), {"file_id": file_id})

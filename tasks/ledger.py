@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from tasks.config import Ids
 from tasks.errors import InputError
+from tasks.quoting import fill, literal
 from tasks.source_files import SourceFile
 from tasks.warehouse import first_row, sql
 
@@ -19,7 +21,7 @@ def make_ledger(connection: "DuckDBPyConnection") -> None:
         raise InputError(
             "this warehouse was made by an earlier version of this program: name a new one and read the files again"
         )
-    for name in ("macros", "event_files", "withdraw/files", "forget/forgotten", "forget/macros"):
+    for name in ("macros", "event_files", "withdraw/files", "forget/forgotten"):
         connection.execute(sql(name))
 
 
@@ -96,26 +98,43 @@ def _delete(connection: "DuckDBPyConnection", file_ids: str, parameters: dict) -
         connection.execute(f"delete from {table} where file_id in ({file_ids})", parameters)
 
 
-def has_forgotten(connection: "DuckDBPyConnection") -> bool:
-    """Whether somebody was forgotten, whose rows are not to be taken in again."""
+def know_forgotten(connection: "DuckDBPyConnection", ids: Ids, people: str = "forgotten_people") -> bool:
+    """Makes is_forgotten(id) and may_be_forgotten(text); returns whether there is anybody to keep out."""
+    connection.execute(fill(sql("forget/macros"), people=people, options=literal(options_of(ids))))
     return first_row(connection, "select exists (from forgotten)")[0]
 
 
-def withdraw(connection: "DuckDBPyConnection", path: str) -> tuple[int, int]:
-    """Takes out a file, in all its versions, and keeps its contents out; returns its events and its rejected rows."""
-    counts = first_row(connection, sql("withdraw/count"), {"path": path})
+def pointer_to(column: str) -> str:
+    """The JSON pointer to a column of a quarantined row."""
+    return "/" + column.replace("~", "~0").replace("/", "~1")
+
+
+def options_of(ids: Ids) -> str:
+    """By what ids are told apart."""
+    return ids.model_dump_json(include={"trim", "lowercase", "strip_decimal"})
+
+
+def withdraw(connection: "DuckDBPyConnection", path: str) -> tuple[list[str], int, int]:
+    """Takes out a file, in all its versions, and others with the same contents, which are kept out.
+
+    Returns the paths, the rows that could be used, and the quarantined ones.
+    """
+    found = connection.execute(sql("withdraw/alike"), {"path": path}).fetchall()
+    file_ids = [file_id for file_id, _ in found]
+    counts = first_row(connection, sql("withdraw/count"), {"file_ids": file_ids})
     connection.execute("begin")
-    connection.execute(sql("withdraw/remember"), {"path": path})
-    _delete(connection, "select file_id from event_files where path = $path", {"path": path})
+    connection.execute(sql("withdraw/remember"), {"file_ids": file_ids})
+    _delete(connection, "select unnest($file_ids)", {"file_ids": file_ids})
     if has_events(connection):
         connection.execute(sql("events"))
     connection.execute("commit")
-    return counts
+    return list(dict.fromkeys(name for _, name in found)), *counts
 
 
 def readmit_withdrawn(connection: "DuckDBPyConnection", path: str) -> int:
     """Lets the contents of a file that was withdrawn be read again; returns how many versions of it there were."""
-    return first_row(connection, "delete from withdrawn_files where path = $path", {"path": path})[0]
+    alike = "content in (select content from withdrawn_files where path = $path)"
+    return first_row(connection, f"delete from withdrawn_files where {alike}", {"path": path})[0]
 
 
 def is_withdrawn(connection: "DuckDBPyConnection", file: SourceFile) -> bool:

@@ -24,9 +24,9 @@ N_NEAR = 5
 
 @dataclass(frozen=True)
 class Withdrawn:
-    """The file, by the path under which it was read, and its rows that had been of use or quarantined."""
+    """The paths under which the contents were read, and the rows that had been of use or quarantined."""
 
-    path: str
+    paths: tuple[str, ...]
     n_used: int
     n_rejected: int
 
@@ -39,7 +39,8 @@ def withdraw(config: Config, path: str) -> Withdrawn:
     """
     with _ledger(config) as connection:
         found = _find(connection, path, "event_files")
-        return Withdrawn(found, *ledger.withdraw(connection, found))
+        paths, *counts = ledger.withdraw(connection, found)
+        return Withdrawn(tuple(paths), *counts)
 
 
 def undo(config: Config, path: str) -> str:
@@ -67,13 +68,15 @@ def _ledger(config: Config) -> "Iterator[DuckDBPyConnection]":
 
 
 def _find(connection: "DuckDBPyConnection", path: str, table: str) -> str:
-    """The path in the ledger that is meant."""
-    known = [name for (name,) in connection.execute(f"select distinct path from {table} order by path").fetchall()]
+    """The path in the ledger that is meant; of several with the same contents, the first."""
+    content = "split_part(digest, ':', 1)" if table == "event_files" else "content"
+    query = f"select path, list({content}) from {table} group by path order by path"
+    known = dict(connection.execute(query).fetchall())
     if path == QUERY:
         raise InputError(f"{QUERY} is asked anew every night; change the query instead")
     exact = os.path.abspath(path)
     found = [name for name in known if name == exact] or [name for name in known if name.endswith(f"/{path}")]
-    if len(found) == 1:
+    if len({one for name in found for one in known[name]}) == 1 or len(found) == 1:
         return found[0]
     which = "read" if table == "event_files" else "withdrawn"
     if found:

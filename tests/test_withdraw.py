@@ -45,10 +45,12 @@ def test_a_file_that_was_archived_is_withdrawn_and_does_not_come_back(night: Con
     Path("archive").mkdir()
     Path("data/wrong_ratings.parquet").rename("archive/wrong_ratings.parquet")
     gone = withdraw(night, "wrong_ratings.parquet")
-    assert (gone.path, gone.n_used, gone.n_rejected) == (str(Path("data/wrong_ratings.parquet").absolute()), 101, 1)
+    assert gone.paths == (str(Path("data/wrong_ratings.parquet").absolute()),)
+    assert (gone.n_used, gone.n_rejected) == (101, 1)
     assert n_events() == community_events().unique().height, "what another file brought, too, stays"
-    run_id = plain_republish(night, "withdraw", gone.path)
-    assert publications(Path("warehouse"))[-1]["reason"] == gone.path and current_run_id(Path("warehouse")) == run_id
+    run_id = plain_republish(night, "withdraw", gone.paths[0])
+    assert publications(Path("warehouse"))[-1]["reason"] == gone.paths[0]
+    assert current_run_id(Path("warehouse")) == run_id
     ours = digest_of_tables(night, Path("warehouse/current.duckdb"))
 
     Path("archive/wrong_ratings.parquet").rename("data/renamed_ratings.parquet")
@@ -57,6 +59,18 @@ def test_a_file_that_was_archived_is_withdrawn_and_does_not_come_back(night: Con
     assert digest_of_tables(night, Path("warehouse/current.duckdb")) == ours
     plain_refresh(town(timezone="Europe/Prague"))
     assert n_events() == community_events().unique().height, "nor with other settings, with which files are read anew"
+
+
+def test_what_was_read_twice_goes_wholly(night: Config) -> None:
+    """Moved inside what source.events names, a file is read again under its new path."""
+    Path("data/archive_ratings.parquet").write_bytes(Path("data/wrong_ratings.parquet").read_bytes())
+    Path("data/wrong_ratings.parquet").unlink()
+    plain_refresh(night)
+    gone = withdraw(night, "wrong_ratings.parquet")
+    assert [Path(path).name for path in gone.paths] == ["wrong_ratings.parquet", "archive_ratings.parquet"]
+    assert n_events() == community_events().unique().height
+    plain_refresh(night)
+    assert n_events() == community_events().unique().height
 
 
 def test_the_corrected_file_is_read_and_an_error_can_be_undone(night: Config) -> None:

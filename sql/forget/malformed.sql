@@ -5,9 +5,9 @@ where file_id = $file_id
     and rowid in (
         select place
         from (
-            select rowid as place, unnest(parts_of_line(raw)) as part
+            select rowid as place, unnest(parts_of(raw)) as part
             from rejected_events
             where file_id = $file_id and reasons like 'malformed: %'
         )
-        where is_forgotten(part)
+        where may_be_forgotten(part)
     )

@@ -1,24 +1,29 @@
--- grain: one row per quarantined row that names a person of `leaving`: as its user, or, where it is no row with a column
--- $user (a JSON pointer), anywhere, as it is or as JSON and CSV write it. Users are compared without case, spaces and
--- decimals of zeros
+-- grain: one row per quarantined row that names a person of `leaving`: as its user, which $tidied makes an id of, or,
+-- where it has none, anywhere: $words in small letters, or one of the spellings $others
 create or replace temp table leaving_rejected as
-with users as (
+with given as (
     select
         rowid as place,
         file_id,
-        raw,
-        case when json_valid(raw) then lower(trim(regexp_replace(raw ->> $user, '\.0+$', ''))) end as user_id
+        lower(raw) as line,
+        case when json_valid(raw) and left(raw ->> $user, 1) not in ('[', '{') then raw ->> $user end as given
     from rejected_events
+),
+
+told as (
+    select *, $tidied as user_id from given
 )
 
-select distinct u.place, u.file_id, u.user_id is not null as is_theirs
-from users as u
-cross join leaving as l
-where if(
-    u.user_id is null,
-    list_bool_or(list_transform(
-        [l.id, to_json(l.id)[2:-2], replace(l.id, '"', '""')],
-        lambda written: regexp_matches(u.raw, '(^|[^\pL\pN_])' || regexp_escape(written) || '($|[^\pL\pN_])')
-    )),
-    u.user_id = lower(trim(l.id))
-)
+select
+    place,
+    file_id,
+    given is not null as is_theirs
+from told
+where case
+    when given is null
+        then list_has_any(regexp_extract_all(line, '[\pL\pN_]+'), $words)
+            or len(list_filter($others, lambda other: contains(line, other))) > 0
+    else given in (from leaving)
+        or coalesce(user_id, given) in (from leaving)
+        or ($is_integer and canonical(given) in (from leaving))
+end

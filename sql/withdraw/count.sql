@@ -1,4 +1,4 @@
--- grain: one row; the rows of the file $path, in all its versions, that could be used, and the quarantined ones
+-- grain: one row; the rows of the files $file_ids that could be used, and the quarantined ones
 select
-    (select count(*) from event_rows semi join (from event_files where path = $path) using (file_id)) as n_used,
-    (select count(*) from rejected_events semi join (from event_files where path = $path) using (file_id)) as n_rejected
+    (select count(*) from event_rows where file_id in $file_ids) as n_used,
+    (select count(*) from rejected_events where file_id in $file_ids) as n_rejected
