@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from tasks.errors import InputError
 from tasks.progress import progress_bar, working
 from tasks.resume import CHAMPION, resumable
 from tasks.stages import Matrix, Trained
-from tasks.warehouse import Run, digest_of_file, read_manifest
+from tasks.warehouse import Run, connect, digest_of_file, first_row, read_manifest
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -134,12 +135,24 @@ def _train(run: Run, matrix: Matrix, stage: str, recipe: Recipe) -> Trained:
         model = _fit_ease(run.config, X, validation, recipe.ease_ridge)
         return _save(run, stage, model, recipe, None, digest)
     start = champion if published.get("factors") == policy.factors else None
+    if start and _learnt_from_forgotten(run, published["model_run_id"]):
+        start = None
     get_run_logger().info(f"starting from {f'the {recipe.name} of run {start}' if start else 'the spectrum'}")
     earlier = load_champion(run, start, recipe.name) if start else None
     checkpoint = run.warehouse / "tmp" / f"{stage}.checkpoint"
     checkpoint.parent.mkdir(exist_ok=True)
     model = _fit_elsa(recipe, X, validation, earlier, checkpoint)
     return _save(run, stage, model, recipe, start, digest)
+
+
+def _learnt_from_forgotten(run: Run, model_run_id: str) -> bool:
+    """Whether somebody was forgotten after the night of a model began: no other model goes on from such a one."""
+    with connect(run.events, run.config, read_only=True) as connection:
+        forgotten_at = first_row(connection, "select epoch(max(forgotten_at)) from forgotten_people")[0]
+    if forgotten_at is None:
+        return False
+    began = read_manifest(run.warehouse / "runs" / model_run_id)["started_at"]
+    return datetime.fromisoformat(began).timestamp() <= forgotten_at
 
 
 def _fit_elsa(

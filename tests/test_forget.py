@@ -207,6 +207,7 @@ def test_what_comes_again_is_kept_out(two_nights: Config, logged: list[str]) -> 
     plain_night(two_nights)
     assert list(traces(Path(two_nights.warehouse), PERSON)) == []
     assert "3 rows of people who were forgotten are not taken in" in logged
+    assert logged.count("starting from the spectrum") == 2, "both models, which have learnt from the person"
     run = list_runs(Path(two_nights.warehouse))[-1]
     assert run["status"] == "published"
     ingested = run["stages"]["ingest"]
@@ -214,6 +215,9 @@ def test_what_comes_again_is_kept_out(two_nights: Config, logged: list[str]) -> 
     with duckdb.connect("warehouse/events.duckdb", read_only=True) as connection:
         query = "select raw from rejected_events where reasons like 'malformed%' order by row_number"
         assert connection.execute(query).fetchall() == [(None,), ("{broken",)]
+    of("person-9", 44).write_parquet("data/later_ratings.parquet")
+    plain_night(two_nights)
+    assert logged.count("starting from the spectrum") == 2, "those of the night before have not"
 
 
 @pytest.mark.parametrize("kill_at", range(7))
