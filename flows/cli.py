@@ -7,9 +7,11 @@ import select
 import shlex
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NoReturn, TextIO
 
 from flows.engine import run_flow
@@ -58,6 +60,7 @@ exit codes (of `elsa nightly` and, where they apply, of the others):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     atexit.register(silence_duckdb_at_exit)
+    sys.excepthook = _show_defect
     try:
         try:
             _require_text(sys.argv[1:] if arguments is None else arguments)
@@ -88,6 +91,11 @@ def _require_text(arguments: Sequence[str]) -> None:
 def say(*values: object, sep: str = " ", file: TextIO | None = None) -> None:
     """Prints, like `print`; what came from data or names cannot command the terminal."""
     print(visible_lines(sep.join(map(str, values))), file=file)
+
+
+def _show_defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Python's traceback of what nobody has caught, whose message may hold data."""
+    say("".join(traceback.format_exception(kind, error, trace)).rstrip("\n"), file=sys.stderr)
 
 
 def _end_of_output() -> int:
