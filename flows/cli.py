@@ -7,9 +7,11 @@ import select
 import shlex
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NoReturn, TextIO
 
 from flows.engine import run_flow
@@ -25,6 +27,7 @@ Command = Callable[[Config, argparse.Namespace], int]
 REJECTED = 3
 CLOSED_PIPE = 141
 ID_WITH_DASH = "an id that begins with a dash stands behind -- and all options, as in: elsa similar -k 5 -- -x5"
+TAKE_IDS = ("recommend", "similar", "explain", "forget")
 EPILOG = """\
 examples:
   elsa init data/*.csv --out my.yaml             a configuration for your own events, to look through
@@ -57,8 +60,10 @@ exit codes (of `elsa nightly` and, where they apply, of the others):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     atexit.register(silence_duckdb_at_exit)
+    sys.excepthook = _show_defect
     try:
         try:
+            _require_text(sys.argv[1:] if arguments is None else arguments)
             options = _parser().parse_args(arguments)
             return options.run(options)
         except InputError as error:
@@ -75,9 +80,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _end_of_output()
 
 
+def _require_text(arguments: Sequence[str]) -> None:
+    """Raises InputError where bytes in an argument are not UTF-8, for no id or name in the warehouse has such."""
+    for word in arguments:
+        if any("\udc80" <= sign <= "\udcff" for sign in word):
+            shown = os.fsencode(word).decode(errors="backslashreplace")
+            raise InputError(f"the argument '{shown}' is not UTF-8; ids and names are")
+
+
 def say(*values: object, sep: str = " ", file: TextIO | None = None) -> None:
     """Prints, like `print`; what came from data or names cannot command the terminal."""
     print(visible_lines(sep.join(map(str, values))), file=file)
+
+
+def _show_defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Python's traceback of what nobody has caught, whose message may hold data."""
+    say("".join(traceback.format_exception(kind, error, trace)).rstrip("\n"), file=sys.stderr)
 
 
 def _end_of_output() -> int:
@@ -169,8 +187,9 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         options = tuple(self._option_string_actions)
         is_dash = any(word.startswith("-") and not word.startswith(options) for word in self.given)
-        hint = f"; {ID_WITH_DASH}" if is_dash and message.endswith((": user", ": item", ": user, item")) else ""
-        super().error(visible(message + hint))
+        is_missing = is_dash and message.endswith((": user", ": item", ": user, item"))
+        is_left = message.startswith("unrecognized arguments: -") and self.given[0] in TAKE_IDS
+        super().error(visible(f"{message}; {ID_WITH_DASH}" if is_missing or is_left else message))
 
 
 def _command(commands: argparse._SubParsersAction, name: str, run: Command, text: str) -> argparse.ArgumentParser:
@@ -359,12 +378,12 @@ def _forget(config: Config, options: argparse.Namespace) -> int:
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a text file, or of standard input, that are not empty."""
+    """The lines of a text file, or of standard input, that are not empty; they end with LF or CR LF alone."""
     try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8-sig")
+        text = (sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--file {path} cannot be read: {error}") from None
-    return [line for line in text.splitlines() if line.strip()]
+    return [line.removesuffix("\r") for line in text.split("\n") if line.strip()]
 
 
 def _withdraw(config: Config, options: argparse.Namespace) -> int:

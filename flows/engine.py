@@ -86,6 +86,6 @@ def _require_answer(url: str) -> None:
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """What ends a run is shown once, by the command: a message, or the traceback of a defect."""
+    """What ends a run is shown once, when the command ends: a message, or the traceback of a defect."""
     record.exc_info = record.exc_text = None
     return True

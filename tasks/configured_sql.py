@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 MAKING_ROWS = re.compile(
     r"read_\w+|parquet_\w+|sniff_csv|glob|range|generate_series|unnest|repeat|repeat_row|json_each|json_tree"
 )
+CHANCE = {"random", "uuid", "uuidv4", "uuidv7", "gen_random_uuid"}
+MACROS_WITH_SIDE_EFFECTS = {"pg_sleep", "assert_true"}
 
 
 def check_select(query: str) -> None:
@@ -30,6 +33,17 @@ def check_expression(expression: str) -> None:
     except duckdb.Error as error:
         raise ValueError(_first_line(error)) from None
     _require_reading(f"select {in_parentheses(expression)}")
+
+
+@cache
+def refused_functions() -> set[str]:
+    """Scalar functions that do more than compute a value, such as setval, or stop the query, such as error."""
+    import duckdb
+
+    marked = "select distinct function_name from duckdb_functions() where has_side_effects"
+    with duckdb.cursor() as connection:
+        names = {name for (name,) in connection.execute(marked).fetchall()}
+    return names - CHANCE | MACROS_WITH_SIDE_EFFECTS
 
 
 def in_parentheses(given: str) -> str:
@@ -67,6 +81,8 @@ def _require_reading(query: str) -> None:
             raise ValueError(f"it may only read, but has {kind.removesuffix('_QUERY_NODE')}")
         if kind == "TABLE_FUNCTION" and not MAKING_ROWS.fullmatch(node["function"]["function_name"].lower()):
             raise ValueError(f"{node['function']['function_name']}() may not be called here")
+        if str(name := node.get("function_name")).lower() in refused_functions():
+            raise ValueError(f"{name}() has side effects and may not be called here")
 
 
 def _require_select(query: str) -> "Statement":

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -88,6 +89,27 @@ def test_the_stages_of_the_data_alone(world: Path, capfd: pytest.CaptureFixture)
     assert [run["status"] for run in list_runs(world / "warehouse")] == ["failed", "ingested", "validated"]
 
 
+@pytest.mark.usefixtures("prefect_server")
+def test_a_defect_shows_one_traceback_that_commands_no_terminal(
+    my_config: str, world: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    def break_down(*_: object) -> None:
+        raise RuntimeError("item \x1b[31m\u202e\nof a file")
+
+    monkeypatch.setattr("tasks.ingest.event_files", break_down)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    with pytest.raises(RuntimeError) as raised:
+        main(["ingest", "--config", my_config])
+    assert "a file" in (logged := capfd.readouterr().err) and "Traceback" not in logged
+    sys.excepthook(raised.type, raised.value, raised.tb)
+    shown = capfd.readouterr().err
+    assert shown.count("Traceback (most recent call last)") == 1
+    assert shown.endswith(r"RuntimeError: item \x1b[31m\u202e" + "\nof a file\n")
+    assert not set("\x1b\u202e") & set(logged + shown)
+    [log] = world.glob("warehouse/runs/*/log.jsonl")
+    assert "Traceback" in log.read_text()
+
+
 def test_help_teaches(capfd: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
@@ -103,8 +125,6 @@ def test_config_lists_every_key(capfd: pytest.CaptureFixture) -> None:
 
 
 def test_the_module_runs_like_the_command(tmp_path: Path) -> None:
-    import sys
-
     command = [sys.executable, "-m", "flows.nightly", "--config", "nowhere.yaml"]
     found = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stderr) == (2, "error: no such configuration file: nowhere.yaml\n")

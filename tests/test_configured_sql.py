@@ -1,5 +1,6 @@
 """SQL in the configuration reads, and nothing else: one SELECT, one expression, the files that it names."""
 
+import re
 from pathlib import Path
 
 import duckdb
@@ -9,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from tasks.config import read_config
-from tasks.configured_sql import files_in
+from tasks.configured_sql import check_expression, files_in, refused_functions
 from tasks.errors import InputError
 from tasks.expectations import check_expectations
 from tasks.ingest import ingest
@@ -19,6 +20,29 @@ from tasks.warehouse import connect, open_run
 from tests.conftest import config, settings
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
+WITH_SIDE_EFFECTS = [
+    "nextval('event_file_ids') > 0",
+    "setval('event_file_ids', 1) < 0",
+    "main.SetVal('event_file_ids', 1) < 0",
+    "('event_file_ids').\"nextval\"() > 0",
+    "currval('event_file_ids') > 0",
+    "list_transform([1], lambda x: setval('event_file_ids', x)) is null",
+    "write_log('x') is null",
+    "sleep_ms(1000) is null",
+    "pg_sleep(1) is null",
+    "setseed(0.5) is null",
+    "error('x')",
+    "try(error('x'))",
+    "assert_true(false)",
+    "current_query() > ''",
+]
+CLAUSES_WITH_SIDE_EFFECTS = [
+    "from range(setval('event_file_ids', 1))",
+    "order by setval('event_file_ids', 1)",
+    "limit sleep_ms(1)",
+    "group by all having nextval('event_file_ids') > 0",
+    "where exists (select max(1) filter (where nextval('event_file_ids') > 0))",
+]
 NO_QUERIES = [
     "copy (select 1) to 'written'",
     "copy (select 1 as user) to 'written'; select 1 as user",
@@ -55,6 +79,8 @@ NO_QUERIES = [
     "select $1",
     "select ?",
     "pivot events on user_id",
+    *(f"select {called}" for called in WITH_SIDE_EFFECTS),
+    *(f"select 5 as user, 7 as movie {clause}" for clause in CLAUSES_WITH_SIDE_EFFECTS),
 ]
 NO_CONDITIONS = [
     "true) or (true",
@@ -74,6 +100,7 @@ NO_CONDITIONS = [
     "$1",
     "-- nothing",
     "",
+    *WITH_SIDE_EFFECTS,
 ]
 QUERIES = [
     "select 5 as user, 7 as movie",
@@ -127,6 +154,22 @@ def test_one_select_is_read_however_it_ends(query: str, world: Path) -> None:
     columns = {"user_id": "col0", "item_id": "col1"} if query.startswith("values") else {}
     with open_run(config(**of_query(query, **columns))) as run:
         assert ingest.fn(run).n_events == 1
+
+
+@pytest.mark.parametrize("called", ["random()", "uuid()", "uuidv4()", "uuidv7()", "gen_random_uuid()"])
+def test_chance_is_no_side_effect(called: str) -> None:
+    check_expression(f"{called} is not null")
+
+
+def test_no_macro_hides_a_side_effect_from_us() -> None:
+    """But of those that compute, two end with an error where they are called wrongly."""
+    named = "select function_name, macro_definition from duckdb_functions() where macro_definition is not null"
+    refused = refused_functions()
+    calls = {name: set(re.findall(r'(\w+)"?\(', definition)) for name, definition in duckdb.sql(named).fetchall()}
+    assert {name for name, called in calls.items() if called & refused} - refused == {
+        "json_group_object",
+        "histogram_values",
+    }
 
 
 def test_comments_at_the_end_take_nothing_with_them(world: Path) -> None:

@@ -32,10 +32,16 @@ HOSTILE = [
     "\u202egnp.exe \u2066x\u2069 \ufeff\u200b",
     "</td></tr><script>alert(1)</script>",
     "mail somebody@evil.test",
+    "see WWW.evil.test, wWw.evil.test, Www.evil.test, wwww.evil.test and ndcg@10.www.evil.test",
+    "anna@1evil.test anna@1.evil.test anna@10.2.evil.test anna@1-evil.test anna@1\u3002evil.test",
+    "@1 @1evil a.b@1 anna@1/x anna@1@evil.test anna@\u0661",
     "x" * 100_000,
     "<" * 100_000,
 ]
-HARMFUL = re.compile(r"""[<>`\[\]\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202e\u2028\u2066\ufeff]|@\D|://|www\.""")
+HARMFUL = re.compile(
+    r"""[<>`\[\]\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202e\u2028\u2066\ufeff]|://|(?i:www\.)"""
+    r"|(?<![\w.])\d*@|[.@]\w+@|@(?!\d+(\.?[\s,:;)|…]|\.?$))|@[^0-9]"
+)
 
 
 def assert_harmless(text: str, length: int) -> None:
@@ -51,6 +57,11 @@ def test_a_line_of_data_is_harmless_and_short(text: str) -> None:
 
 def test_what_we_say_ourselves_stays_as_it_is() -> None:
     said = "ndcg@100 is 0.1 (95 % CI -1.0 to +1.5), history:1-5; it must be at least 0.2: data/my file.csv, 'x' & y"
+    assert plain(said) == said
+
+
+def test_a_metric_keeps_its_name_wherever_it_stands() -> None:
+    said = "passed: ndcg@10, recall@100: 0.1 (ndcg@5) hit_rate@20; more of ndcg@10. Then ndcg@10"
     assert plain(said) == said
 
 
@@ -74,6 +85,7 @@ def test_an_alert_is_harmless_and_short(text: str) -> None:
     subject, body = alert(text)
     assert_harmless(subject, 300)
     assert_harmless(body, 2100)
+    assert "@" not in subject + body
     assert "\n" not in subject
 
 

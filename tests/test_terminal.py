@@ -1,5 +1,6 @@
 """At the terminal: which configuration and warehouse answer, closed pipes, odd ids, programs that are there."""
 
+import io
 import os
 import subprocess
 import sys
@@ -158,6 +159,102 @@ def test_ids_that_begin_with_a_dash(world: Path, capfd: pytest.CaptureFixture) -
     assert main(["similar", "-7", "--config", "my.yaml"]) == 0, "a number is no option"
     assert main(["recommend", "--config", "my.yaml", "--", "-k"]) == 0
     assert main(["explain", "--config", "my.yaml", "--", "-x5", "-7"]) == 0
+
+
+def test_an_id_with_a_dash_among_many(
+    world: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    Path("my.yaml").write_text(yaml.safe_dump(settings()))
+    for given in (["forget", "-x5"], ["forget", "5", "-x5"], ["forget", "--x5"], ["recommend", "5", "-x5"]):
+        with pytest.raises(SystemExit, match="2"):
+            main([*given, "--config", "my.yaml"])
+        assert "stands behind -- and all options" in capfd.readouterr().err
+    for given in (["recommend", "5", "6"], ["runs", "-x5"], ["forget", "--file"]):
+        with pytest.raises(SystemExit, match="2"):
+            main([*given, "--config", "my.yaml"])
+        assert "behind" not in capfd.readouterr().err
+    assert forgotten_by(["--config", "my.yaml", "--", "-x5", "--x5"], monkeypatch) == ["-x5", "--x5"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["forget", "5", "\udcff"],
+        ["forget", "--file", "\udcff"],
+        ["recommend", "a\udcffb"],
+        ["similar", "\udcff"],
+        ["explain", "5", "\udcff"],
+        ["withdraw", "\udcff.csv"],
+        ["rollback", "--reason", "\udcff"],
+        ["publish", "\udcff"],
+        ["nightly", "--resume", "\udcff"],
+        ["nightly", "--force-publish", "--reason", "\udcff"],
+        ["report", "\udcff"],
+        ["init", "\udcff.csv"],
+        ["init", "x.csv", "--out", "\udcff.yaml"],
+        ["score", "\udcff", "--out", "x"],
+        ["export", "--out", "\udcff"],
+        ["runs", "--config", "\udcff"],
+        ["\udcff"],
+    ],
+)
+def test_arguments_that_are_no_text_are_refused_at_once(
+    given: list[str], world: Path, capfd: pytest.CaptureFixture
+) -> None:
+    Path("my.yaml").write_text(yaml.safe_dump(settings()))
+    before = sorted(world.rglob("*"))
+    more = [] if given[0] == "init" or "--config" in given else ["--config", "my.yaml"]
+    assert main([*given, *more]) == 2
+    assert r"\xff" in (said := capfd.readouterr().err) and "is not UTF-8" in said
+    assert sorted(world.rglob("*")) == before
+
+
+def test_a_program_is_told_the_same(world: Path) -> None:
+    command = [Path(sys.executable).with_name("elsa"), "recommend", b"caf\xe9"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 2 and done.stderr.startswith(b"error: ") and done.stderr.count(b"\n") == 1
+    assert rb"caf\xe9" in done.stderr
+
+
+class Forgotten(Exception):
+    """The ids that somebody was to be forgotten by."""
+
+
+def forgotten_by(given: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    def forget(config: object, ids: list[str]) -> None:
+        raise Forgotten(*ids)
+
+    monkeypatch.setattr("tasks.forget.forget", forget)
+    with pytest.raises(Forgotten) as raised:
+        main(["forget", *given])
+    return list(raised.value.args)
+
+
+ODD_IDS = ["a\u2028b", "a\x0bb", "a\x0cb", "a\x1cb", "a\x85b", "a\rb", " a ", "é"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_an_id_of_a_file_ends_with_its_line_and_nowhere_else(
+    end: str, mark: str, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("my.yaml").write_text(yaml.safe_dump(settings()))
+    text = (mark + end.join([*ODD_IDS, "", " ", "last"])).encode()
+    (world / "leave.txt").write_bytes(text)
+    assert forgotten_by(["--config", "my.yaml", "--file", "leave.txt"], monkeypatch) == [*ODD_IDS, "last"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    assert forgotten_by(["--config", "my.yaml", "--file", "-"], monkeypatch) == [*ODD_IDS, "last"]
+
+
+def test_a_file_of_ids_that_is_no_text(
+    world: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    Path("my.yaml").write_text(yaml.safe_dump(settings()))
+    (world / "leave.txt").write_bytes(b"5\n\xff\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"5\n\xff\n"), errors="surrogateescape"))
+    for path in ("leave.txt", "-", "nowhere.txt"):
+        assert main(["forget", "--file", path, "--config", "my.yaml"]) == 2
+        assert f"--file {path} cannot be read" in capfd.readouterr().err
 
 
 def test_the_newest_nights_report_is_opened_not_that_of_a_later_run_of_another_kind(world: Path) -> None:
