@@ -6,9 +6,12 @@ import json
 import logging
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import httpx
@@ -19,6 +22,7 @@ import yaml
 from flows.cli import main
 from flows.explore import make_app
 from tasks import files, records
+from tasks.config import Config
 from tasks.errors import InputError
 from tasks.history import prune, roll_back
 from tasks.lock import age, locked
@@ -380,6 +384,58 @@ def test_damaged_events_are_said_with_what_can_be_had_back(
     assert "or move it" in capfd.readouterr().err
     events.rename("aside")
     assert plain_night(config()).status == "published", "what the message says to do helps"
+
+
+@pytest.mark.parametrize(("who", "error"), [
+    ("another program", RuntimeError("CUDA error: device-side assert")),
+    ("another program", duckdb.BinderException("Binder Error: no column x")),
+    ("this program", duckdb.BinderException("Binder Error: no column x")),
+])  # fmt: skip
+def test_events_that_are_whole_are_not_called_damaged(
+    who: str, error: Exception, two_nights: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import flows.nightly
+
+    opened: list[subprocess.Popen | duckdb.DuckDBPyConnection] = []
+    hold = "import duckdb; c = duckdb.connect('warehouse/events.duckdb'); print(flush=True); input()"
+
+    def fail(*_: object) -> None:
+        if who == "this program":
+            opened.append(duckdb.connect("warehouse/events.duckdb"))
+        elif who == "another program":
+            command = [sys.executable, "-c", hold]
+            opened.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            opened[0].stdout.readline()
+        raise error
+
+    monkeypatch.setattr(flows.nightly, "judge", fail)
+    try:
+        with pytest.raises(type(error), match=str(error)):
+            plain_night(config())
+    finally:
+        for one in opened:
+            one.close() if who == "this program" else one.communicate(b"\n")
+
+
+def test_events_are_read_within_the_memory_limit_and_only_for_errors_of_duckdb(
+    two_nights: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tasks.warehouse
+
+    read: list[str] = []
+    connect = tasks.warehouse.connect
+
+    def counted(path: Path, own: Config, **named: Any) -> duckdb.DuckDBPyConnection:
+        read.append(own.memory_limit)
+        return connect(path, own, **named)
+
+    for error, expected in ((RuntimeError("a bug"), []), (duckdb.InternalException("a bug"), ["1GB"])):
+        with pytest.raises(type(error), match="a bug"), open_run(config(memory_limit="1GB")) as run:
+            manifest = read_manifest(run.folder)
+            write_json(run.folder / "manifest.json", manifest | {"stages": {"ingest": {}}})
+            monkeypatch.setattr(tasks.warehouse, "connect", counted)
+            raise error
+        assert read == expected
 
 
 def test_a_block_of_the_events_that_is_damaged_is_said_too(two_nights: tuple[str, str]) -> None:
