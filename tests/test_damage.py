@@ -23,12 +23,23 @@ from flows.cli import main
 from flows.explore import make_app
 from tasks import files, records
 from tasks.config import Config
-from tasks.errors import InputError
+from tasks.errors import InputError, WarehouseBusy
 from tasks.history import prune, roll_back
 from tasks.lock import age, locked
 from tasks.observe import JsonLines
 from tasks.report import find_report
-from tasks.warehouse import current_run_id, end_run, list_runs, open_run, publications, read_manifest, write_json
+from tasks.warehouse import (
+    Run,
+    current_run_id,
+    end_run,
+    intact,
+    list_runs,
+    open_run,
+    openable,
+    publications,
+    read_manifest,
+    write_json,
+)
 from tests.conftest import community_events, config, settings
 from tests.plain_nights import plain_night, plain_refresh
 
@@ -446,6 +457,58 @@ def test_a_block_of_the_events_that_is_damaged_is_said_too(two_nights: tuple[str
     path.write_bytes(found)
     with pytest.raises(InputError, match=r"events.duckdb (cannot be opened|is damaged): .*or move it"):
         plain_night(config())
+
+
+def test_what_a_resumed_run_writes_anew_is_no_damage(
+    two_nights: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import flows.nightly
+
+    record = Run.record
+
+    def fail(run: Run, stage: str = "matrix", handle: Any = None) -> None:
+        if stage == "matrix":
+            raise RuntimeError("a bug in the matrix")
+        record(run, stage, handle)
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(flows.nightly, "check_candidates", fail)
+        plain_night(config())
+    run_id = list_runs(WAREHOUSE)[-1]["run_id"]
+    monkeypatch.setattr(Run, "record", fail)
+    with pytest.raises(RuntimeError, match="a bug in the matrix"):
+        plain_night(config(holdout={"test_share": 0.3, "validation_share": 0.2}), resume=run_id)
+
+
+def test_an_error_that_only_names_the_warehouse_is_no_damage(world: Path, without_prefect: None) -> None:
+    with pytest.raises(ValueError, match="option is bad") as raised, open_run(config()) as run:
+        raise ValueError(f"cannot frobnicate {run.folder}: option is bad")
+    assert type(raised.value) is ValueError
+
+
+@pytest.mark.parametrize(("said", "kind", "words"), [
+    ('Could not write file "tmp/x": No space left on device', duckdb.IOException, "No space left"),
+    ('Cannot open file "x.parquet": Permission denied', InputError, "Permission denied. Mend that and run again"),
+    ('Could not set lock on file "x"', WarehouseBusy, "another program has it open"),
+    ("Could not read enough bytes from file", InputError, "is damaged: .*backup"),
+    ("Corrupt database file: computed checksum 9 does not match", InputError, "is damaged: .*backup"),
+])  # fmt: skip
+def test_a_file_is_damaged_only_where_the_file_is_at_fault(
+    said: str, kind: type[Exception], words: str, tmp_path: Path
+) -> None:
+    for reads in (openable, intact):
+        words = words.replace("is damaged", "(is damaged|cannot be opened)")
+        with pytest.raises(kind, match=words) as raised, reads(tmp_path / "a.duckdb"):
+            raise (duckdb.Error if "Corrupt" in said else duckdb.IOException)(said)
+        assert "backup" in words or "backup" not in str(raised.value)
+
+
+def test_a_delivered_database_that_is_damaged_is_to_be_delivered_again(world: Path, without_prefect: None) -> None:
+    Path("data/e.duckdb").write_bytes(b"no database" * 1000)
+    own = config(source={"events": "data/e.duckdb", "table": "ratings"})
+    with pytest.raises(InputError, match=r"e.duckdb cannot be opened: .*Deliver it again") as raised:
+        plain_night(own)
+    assert "backup" not in str(raised.value)
 
 
 def test_a_log_of_another_file_beside_the_events_is_said(two_nights: tuple[str, str]) -> None:
