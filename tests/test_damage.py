@@ -294,6 +294,30 @@ def test_damaged_tables_are_not_switched_to(damage: Callable[[Path], None], two_
     assert current_run_id(WAREHOUSE) == two_nights[1]
 
 
+def test_a_rollback_does_not_undo_what_is_published_meanwhile(
+    two_nights: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import history
+
+    third: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(history, "require_tables", lambda *_: third.append(plain_night(config()).run_id))
+        with pytest.raises(InputError, match=f"switched from run {two_nights[1]} to .*run this again"):
+            roll_back(config())
+    assert current_run_id(WAREHOUSE) == third[0]
+    assert roll_back(config()) == (two_nights[1], third[0]), "again, from the latter"
+
+
+def test_what_readers_get_already_is_said_before_anything_is_read(
+    two_nights: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import history, whole
+
+    monkeypatch.setattr(whole, "identity", lambda *_: pytest.fail("a file was read"))
+    with pytest.raises(InputError, match="is what readers get already"):
+        history.publish_again(config(), two_nights[1])
+
+
 def test_a_publication_of_an_earlier_version_is_only_opened(two_nights: tuple[str, str]) -> None:
     folder = WAREHOUSE / "runs" / two_nights[0]
     manifest = read_manifest(folder)
