@@ -116,8 +116,8 @@ def _damage(error: Exception, config: Config, warehouse: Path, folder: Path | No
         if said := _damage_of_run(folder):
             return f"{said} while the run was under way; run it again"
         is_about_events = _comes_from(error, "duckdb") or str(events) in str(error)
-        is_there = is_about_events and "ingest" in read_manifest(folder)["stages"]
-        if is_there and (said := _damage_of_events(config, events)):
+        was_there = events.exists() or "ingest" in read_manifest(folder)["stages"]
+        if is_about_events and was_there and (said := _damage_of_events(config, events)):
             return said
     named = next((line for line in str(error).splitlines() if f"{warehouse}/" in line), None)
     if named is None or not (isinstance(error, OSError) or _comes_from(error, *READERS)):
