@@ -46,17 +46,18 @@ def publish_first(run: Run) -> None:
 
 def publish_again(config: Config, run_id: str, reason: str | None = None) -> str:
     """Leads readers to an earlier run that has passed the gate, and returns the run they came from."""
-    return _go_to(config, run_id, "publish again", reason)
+    return _go_to(config, run_id, current_run_id(Path(config.warehouse).absolute()), "publish again", reason)
 
 
 def roll_back(config: Config, run_id: str | None = None, reason: str | None = None) -> tuple[str, str]:
     """Leads readers back to a run, or to what they had before the current one; returns (to, from)."""
     warehouse = Path(config.warehouse).absolute()
-    run_id = run_id or _before(config, warehouse)
-    return run_id, _go_to(config, run_id, "rollback", reason)
+    current = current_run_id(warehouse)
+    run_id = run_id or _before(config, warehouse, current)
+    return run_id, _go_to(config, run_id, current, "rollback", reason)
 
 
-def _before(config: Config, warehouse: Path) -> str:
+def _before(config: Config, warehouse: Path, current: str | None) -> str:
     """What readers had before the current run, if it still has tables, or else before that, and so on.
 
     What they were led away from by a rollback is not gone back to.
@@ -69,7 +70,7 @@ def _before(config: Config, warehouse: Path) -> str:
         way.append(run_id)
     if not way:
         raise InputError(f"{config.warehouse} {NOTHING_YET}")
-    current, there = current_run_id(warehouse), _there(warehouse)
+    there = _there(warehouse)
     earlier = [run_id for run_id in way if run_id in there and run_id != current]
     if not earlier:
         others = [run_id for run_id in there if run_id != current]
@@ -136,10 +137,13 @@ def _there(warehouse: Path) -> list[str]:
     return sorted(path.stem for path in warehouse.glob("published/*.duckdb"))
 
 
-def _go_to(config: Config, run_id: str, action: str, reason: str | None) -> str:
+def _go_to(config: Config, run_id: str, current: str | None, action: str, reason: str | None) -> str:
+    """Leads readers from the `current` run to another. Raises InputError if a night has published meanwhile."""
     warehouse = Path(config.warehouse).absolute()
     if not warehouse.exists():
         raise InputError(f"{config.warehouse} {NOTHING_YET}")
+    if run_id == current:
+        raise InputError(f"run {run_id} is what readers get already")
     if run_id in _there(warehouse):  # it takes a while, and the lock is for moments
         _require_whole(config, warehouse / "published" / f"{run_id}.duckdb", run_id)
         require_tables(warehouse, run_id)
@@ -149,9 +153,11 @@ def _go_to(config: Config, run_id: str, action: str, reason: str | None) -> str:
             raise InputError(
                 f"no tables of a run {run_id} are published; there are those of: {', '.join(there) or 'none'}"
             )
-        current = current_run_id(warehouse)
-        if run_id == current:
-            raise InputError(f"run {run_id} is what readers get already")
+        if (now := current_run_id(warehouse)) != current:
+            raise InputError(
+                f"readers were switched from run {current} to {now} while the tables of run {run_id} were checked, "
+                "so nothing was changed. To switch from the latter, run this again"
+            )
         _require_whole(config, warehouse / "published" / f"{run_id}.duckdb", run_id)
         _flip(warehouse, run_id, action, reason)
     return current

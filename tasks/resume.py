@@ -33,6 +33,9 @@ def resumable(stage: str, kind: type, reads: tuple[str, ...]) -> Callable:
             if manifest["inputs"].get(stage) == inputs and _are_whole(run.folder, manifest["files"][stage]):
                 get_run_logger().info("%s: done before, and nothing that it depends on has changed", stage)
                 return _handle(kind, manifest["stages"][stage])
+            if manifest["inputs"].pop(stage, None) is not None:
+                del manifest["files"][stage]  # which it writes anew
+                write_json(run.folder / "manifest.json", manifest)
             before = _listing(run.folder)
             handle = function(run, *arguments)
             written = [path for path, state in _listing(run.folder).items() if before.get(path) != state]

@@ -120,7 +120,7 @@ def _of_file(
 
 def _of_database(connection: "DuckDBPyConnection", source: Source, file: SourceFile) -> SourceTable:
     """A table of a DuckDB file, named with its schema or without. A view, which could read other files, is none."""
-    with openable(file.name):
+    with openable(file.name, "Deliver it again, whole"):
         connection.execute(f"attach if not exists {literal(file.name)} as {identifier(file.digest)} (read_only)")
     found = connection.execute(sql("source/tables"), {"database": file.digest}).fetchall()
     for schema, table in found:

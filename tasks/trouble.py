@@ -3,15 +3,20 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.config import Config
-from tasks.errors import InputError
+from tasks.errors import InputError, WarehouseBusy
 from tasks.files import identity
 from tasks.records import current_run_id, read_manifest
 from tasks.whole import TABLES_CURE
 
+if TYPE_CHECKING:
+    from duckdb import Error
+
 FULL_DISK = ("No space left", "quota exceeded")
 NO_ENTRY = ("Read-only file system", "Permission denied", "Input/output error")
+READERS = ("duckdb", "polars", "pyarrow")
 NO_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "can't start new thread", "failed to map segment")
 CURES = {  # of a DuckDB file of the warehouse that cannot be used
     "events.duckdb": (
@@ -25,6 +30,26 @@ CURES = {  # of a DuckDB file of the warehouse that cannot be used
 def cure(path: Path) -> str:
     """What to do about a DuckDB file of the warehouse that cannot be used."""
     return CURES.get(path.name, TABLES_CURE)
+
+
+def refusal(path: Path | str, error: "Error", what: str, advice: str) -> "InputError | Error":
+    """What to raise where DuckDB cannot use a file, with `what` is wrong then and the advice.
+
+    Another program that has it open, or rights that are missing, are no fault of the file. An error about disk or
+    memory that is full comes back as it is.
+    """
+    import duckdb
+
+    said = str(error).splitlines()[0]
+    is_here = isinstance(error, duckdb.ConnectionException)
+    if is_here or "could not set lock" in said.lower():
+        who = "this program" if is_here else "another program"
+        return WarehouseBusy(f"{path}: {who} has it open; close that and run again ({said})")
+    if isinstance(error, duckdb.OutOfMemoryException) or any(sign in said for sign in FULL_DISK):
+        return error
+    if any(sign in said for sign in NO_ENTRY):
+        return InputError(f"{path} cannot be read: {said}. Mend that and run again")
+    return InputError(f"{path} {what}: {said}. {advice}")
 
 
 @contextmanager
@@ -52,7 +77,7 @@ def explained(config: Config, warehouse: Path, folder: Path | None = None) -> It
         got = "keep the tables they had" if now == before else f"get the tables of run {now} already"
         if said := _unwritable(error, warehouse):
             raise InputError(f"the warehouse cannot be written to: {said}; readers {got}") from error
-        if said := _damage(error, warehouse, folder):
+        if said := _damage(error, config, warehouse, folder):
             raise InputError(f"{said}; readers {got}") from error
         raise
 
@@ -84,17 +109,24 @@ def _unwritable(error: Exception, warehouse: Path) -> str | None:
     return next((line for line in str(error).splitlines() if any(sign in line for sign in signs)), None)
 
 
-def _damage(error: Exception, warehouse: Path, folder: Path | None) -> str | None:
+def _damage(error: Exception, config: Config, warehouse: Path, folder: Path | None) -> str | None:
     """Which file of the warehouse is not what the run has written, and what to do; None if all are."""
+    events = warehouse / "events.duckdb"
     if folder is not None:
         if said := _damage_of_run(folder):
             return f"{said} while the run was under way; run it again"
-        if "ingest" in read_manifest(folder)["stages"] and (said := _damage_of_events(warehouse / "events.duckdb")):
+        is_about_events = _comes_from(error, "duckdb") or str(events) in str(error)
+        was_there = events.exists() or "ingest" in read_manifest(folder)["stages"]
+        if is_about_events and was_there and (said := _damage_of_events(config, events)):
             return said
     named = next((line for line in str(error).splitlines() if f"{warehouse}/" in line), None)
-    if named is None or isinstance(error, AssertionError):
+    if named is None or not (isinstance(error, OSError) or _comes_from(error, *READERS)):
         return None
     return f"the warehouse is damaged: {named}. Put back what was there, or move away what is in its place; run again"
+
+
+def _comes_from(error: Exception, *libraries: str) -> bool:
+    return type(error).__module__.partition(".")[0].removeprefix("_") in libraries
 
 
 def _damage_of_run(folder: Path) -> str | None:
@@ -116,16 +148,20 @@ def _lost_record(folder: Path) -> str | None:
     return None
 
 
-def _damage_of_events(path: Path) -> str | None:
-    """What DuckDB says when it reads all that is in the file."""
+def _damage_of_events(config: Config, path: Path) -> str | None:
+    """What DuckDB says when it reads all that is in the file; None where it may not, or has not the memory."""
     import duckdb
+
+    from tasks.warehouse import connect, intact  # which needs this module
 
     if not path.exists():
         return f"{path} was removed. {cure(path)}"
     try:
-        with duckdb.connect(str(path), read_only=True) as connection:
+        with intact(path), connect(path, config, read_only=True) as connection:
             for (name,) in connection.execute("select table_name from duckdb_tables()").fetchall():
                 connection.execute(f'select max(hash(t)) from "{name}" as t').fetchall()
-    except duckdb.Error as error:
-        return f"{path} is damaged: {str(error).splitlines()[0]}. {cure(path)}"
+    except (WarehouseBusy, duckdb.Error):
+        return None
+    except InputError as error:
+        return str(error)
     return None

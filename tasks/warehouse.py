@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.config import Config
-from tasks.errors import InputError, WarehouseBusy
+from tasks.errors import InputError
 from tasks.files import remove, write_whole
 from tasks.lock import holder, locked
 from tasks.observe import PeakMemory, log_to, name_flow_run
 from tasks.quoting import fill, literal, visible
 from tasks.records import current_run_id, manifests, publications, read_manifest
 from tasks.stages import rows_of
-from tasks.trouble import cure, explained
+from tasks.trouble import cure, explained, refusal
 
 if TYPE_CHECKING:
     import duckdb
@@ -240,19 +240,17 @@ def attach_events(connection: "duckdb.DuckDBPyConnection", run: Run) -> None:
 
 
 @contextmanager
-def openable(path: Path | str) -> Iterator[None]:
-    """Raises WarehouseBusy if another program has the DuckDB file open, InputError if it cannot be opened at all."""
+def openable(path: Path | str, advice: str | None = None) -> Iterator[None]:
+    """Raises WarehouseBusy if another program has the DuckDB file open, InputError if it cannot be opened at all.
+
+    Without `advice` the file is one of the warehouse's own.
+    """
     import duckdb
 
     try:
         yield
-    except duckdb.OutOfMemoryException:
-        raise
     except duckdb.Error as error:
-        said = str(error).splitlines()[0]
-        if "could not set lock" in said.lower():
-            raise WarehouseBusy(f"{path}: another program has it open; close that and run again ({said})") from None
-        raise InputError(f"{path} cannot be opened: {said}. {cure(Path(path))}") from None
+        raise refusal(path, error, "cannot be opened", advice or cure(Path(path))) from None
 
 
 @contextmanager
@@ -264,8 +262,10 @@ def intact(path: Path) -> Iterator[None]:
              duckdb.InternalException, duckdb.SerializationException)  # fmt: skip
     try:
         yield
-    except kinds as error:
-        raise InputError(f"{path} is damaged: {str(error).splitlines()[0]}. {cure(path)}") from None
+    except duckdb.Error as error:
+        if not isinstance(error, kinds) and type(error) is not duckdb.Error:  # what a damaged block is
+            raise
+        raise refusal(path, error, "is damaged", cure(path)) from None
 
 
 def sql(name: str) -> str:

@@ -6,9 +6,12 @@ import json
 import logging
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import httpx
@@ -19,12 +22,24 @@ import yaml
 from flows.cli import main
 from flows.explore import make_app
 from tasks import files, records
-from tasks.errors import InputError
+from tasks.config import Config
+from tasks.errors import InputError, WarehouseBusy
 from tasks.history import prune, roll_back
 from tasks.lock import age, locked
 from tasks.observe import JsonLines
 from tasks.report import find_report
-from tasks.warehouse import current_run_id, end_run, list_runs, open_run, publications, read_manifest, write_json
+from tasks.warehouse import (
+    Run,
+    current_run_id,
+    end_run,
+    intact,
+    list_runs,
+    open_run,
+    openable,
+    publications,
+    read_manifest,
+    write_json,
+)
 from tests.conftest import community_events, config, settings
 from tests.plain_nights import plain_night, plain_refresh
 
@@ -279,6 +294,30 @@ def test_damaged_tables_are_not_switched_to(damage: Callable[[Path], None], two_
     assert current_run_id(WAREHOUSE) == two_nights[1]
 
 
+def test_a_rollback_does_not_undo_what_is_published_meanwhile(
+    two_nights: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import history
+
+    third: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(history, "require_tables", lambda *_: third.append(plain_night(config()).run_id))
+        with pytest.raises(InputError, match=f"switched from run {two_nights[1]} to .*run this again"):
+            roll_back(config())
+    assert current_run_id(WAREHOUSE) == third[0]
+    assert roll_back(config()) == (two_nights[1], third[0]), "again, from the latter"
+
+
+def test_what_readers_get_already_is_said_before_anything_is_read(
+    two_nights: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import history, whole
+
+    monkeypatch.setattr(whole, "identity", lambda *_: pytest.fail("a file was read"))
+    with pytest.raises(InputError, match="is what readers get already"):
+        history.publish_again(config(), two_nights[1])
+
+
 def test_a_publication_of_an_earlier_version_is_only_opened(two_nights: tuple[str, str]) -> None:
     folder = WAREHOUSE / "runs" / two_nights[0]
     manifest = read_manifest(folder)
@@ -382,6 +421,58 @@ def test_damaged_events_are_said_with_what_can_be_had_back(
     assert plain_night(config()).status == "published", "what the message says to do helps"
 
 
+@pytest.mark.parametrize(("who", "error"), [
+    ("another program", RuntimeError("CUDA error: device-side assert")),
+    ("another program", duckdb.BinderException("Binder Error: no column x")),
+    ("this program", duckdb.BinderException("Binder Error: no column x")),
+])  # fmt: skip
+def test_events_that_are_whole_are_not_called_damaged(
+    who: str, error: Exception, two_nights: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import flows.nightly
+
+    opened: list[subprocess.Popen | duckdb.DuckDBPyConnection] = []
+    hold = "import duckdb; c = duckdb.connect('warehouse/events.duckdb'); print(flush=True); input()"
+
+    def fail(*_: object) -> None:
+        if who == "this program":
+            opened.append(duckdb.connect("warehouse/events.duckdb"))
+        elif who == "another program":
+            command = [sys.executable, "-c", hold]
+            opened.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            opened[0].stdout.readline()
+        raise error
+
+    monkeypatch.setattr(flows.nightly, "judge", fail)
+    try:
+        with pytest.raises(type(error), match=str(error)):
+            plain_night(config())
+    finally:
+        for one in opened:
+            one.close() if who == "this program" else one.communicate(b"\n")
+
+
+def test_events_are_read_within_the_memory_limit_and_only_for_errors_of_duckdb(
+    two_nights: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tasks.warehouse
+
+    read: list[str] = []
+    connect = tasks.warehouse.connect
+
+    def counted(path: Path, own: Config, **named: Any) -> duckdb.DuckDBPyConnection:
+        read.append(own.memory_limit)
+        return connect(path, own, **named)
+
+    for error, expected in ((RuntimeError("a bug"), []), (duckdb.InternalException("a bug"), ["1GB"])):
+        with pytest.raises(type(error), match="a bug"), open_run(config(memory_limit="1GB")) as run:
+            manifest = read_manifest(run.folder)
+            write_json(run.folder / "manifest.json", manifest | {"stages": {"ingest": {}}})
+            monkeypatch.setattr(tasks.warehouse, "connect", counted)
+            raise error
+        assert read == expected
+
+
 def test_a_block_of_the_events_that_is_damaged_is_said_too(two_nights: tuple[str, str]) -> None:
     path = WAREHOUSE / "events.duckdb"
     found = bytearray(path.read_bytes())
@@ -390,6 +481,58 @@ def test_a_block_of_the_events_that_is_damaged_is_said_too(two_nights: tuple[str
     path.write_bytes(found)
     with pytest.raises(InputError, match=r"events.duckdb (cannot be opened|is damaged): .*or move it"):
         plain_night(config())
+
+
+def test_what_a_resumed_run_writes_anew_is_no_damage(
+    two_nights: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import flows.nightly
+
+    record = Run.record
+
+    def fail(run: Run, stage: str = "matrix", handle: Any = None) -> None:
+        if stage == "matrix":
+            raise RuntimeError("a bug in the matrix")
+        record(run, stage, handle)
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(flows.nightly, "check_candidates", fail)
+        plain_night(config())
+    run_id = list_runs(WAREHOUSE)[-1]["run_id"]
+    monkeypatch.setattr(Run, "record", fail)
+    with pytest.raises(RuntimeError, match="a bug in the matrix"):
+        plain_night(config(holdout={"test_share": 0.3, "validation_share": 0.2}), resume=run_id)
+
+
+def test_an_error_that_only_names_the_warehouse_is_no_damage(world: Path, without_prefect: None) -> None:
+    with pytest.raises(ValueError, match="option is bad") as raised, open_run(config()) as run:
+        raise ValueError(f"cannot frobnicate {run.folder}: option is bad")
+    assert type(raised.value) is ValueError
+
+
+@pytest.mark.parametrize(("said", "kind", "words"), [
+    ('Could not write file "tmp/x": No space left on device', duckdb.IOException, "No space left"),
+    ('Cannot open file "x.parquet": Permission denied', InputError, "Permission denied. Mend that and run again"),
+    ('Could not set lock on file "x"', WarehouseBusy, "another program has it open"),
+    ("Could not read enough bytes from file", InputError, "is damaged: .*backup"),
+    ("Corrupt database file: computed checksum 9 does not match", InputError, "is damaged: .*backup"),
+])  # fmt: skip
+def test_a_file_is_damaged_only_where_the_file_is_at_fault(
+    said: str, kind: type[Exception], words: str, tmp_path: Path
+) -> None:
+    for reads in (openable, intact):
+        words = words.replace("is damaged", "(is damaged|cannot be opened)")
+        with pytest.raises(kind, match=words) as raised, reads(tmp_path / "a.duckdb"):
+            raise (duckdb.Error if "Corrupt" in said else duckdb.IOException)(said)
+        assert "backup" in words or "backup" not in str(raised.value)
+
+
+def test_a_delivered_database_that_is_damaged_is_to_be_delivered_again(world: Path, without_prefect: None) -> None:
+    Path("data/e.duckdb").write_bytes(b"no database" * 1000)
+    own = config(source={"events": "data/e.duckdb", "table": "ratings"})
+    with pytest.raises(InputError, match=r"e.duckdb cannot be opened: .*Deliver it again") as raised:
+        plain_night(own)
+    assert "backup" not in str(raised.value)
 
 
 def test_a_log_of_another_file_beside_the_events_is_said(two_nights: tuple[str, str]) -> None:
