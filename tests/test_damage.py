@@ -176,6 +176,39 @@ def test_a_night_and_a_refresh_do_without_what_is_damaged_of_earlier_runs(two_ni
     assert find_report(config(), None) == folder.absolute() / "report.html"
 
 
+@pytest.mark.parametrize(("name", "column", "value"), [
+    ("metrics.parquet", "value", "high"), ("metrics.parquet", "model", 5), ("gate_checks.parquet", "passed", "yes"),
+    ("gate_checks.parquet", "segment", [5]),
+])  # fmt: skip
+def test_a_column_of_another_kind_is_left_out_and_named(
+    name: str, column: str, value: object, two_nights: tuple[str, str], capfd: pytest.CaptureFixture
+) -> None:
+    path = WAREHOUSE / "runs" / two_nights[0] / name
+    pl.read_parquet(path).with_columns(pl.lit(value).alias(column)).write_parquet(path)
+    stage = {"metrics.parquet": "evaluate", "gate_checks.parquet": "gate"}[name]
+    assert len(records.files_of_all_runs(WAREHOUSE.absolute(), stage, name)) == 1
+    said = capfd.readouterr().err
+    assert f"{path} is damaged: its column '{column}' is" in said and two_nights[1] not in said
+
+
+@pytest.mark.parametrize("written", ["[]", "null", "5", '{"choices": 5}', '{"choices": [5]}', '{"history": [{}]}'])
+def test_a_report_does_without_a_model_record_that_is_none(
+    written: str, two_nights: tuple[str, str], capfd: pytest.CaptureFixture
+) -> None:
+    folder = WAREHOUSE / "runs" / two_nights[1]
+    (folder / "report.html").unlink()
+    (folder / "evaluation_model" / "model.json").write_text(written)
+    assert main(["report", "--config", "my.yaml"]) == 0
+    assert "evaluation_model/model.json is damaged" in capfd.readouterr().err
+
+
+def test_counts_that_are_no_numbers_are_damage(two_nights: tuple[str, str], capfd: pytest.CaptureFixture) -> None:
+    path = WAREHOUSE / "runs" / two_nights[1] / "manifest.json"
+    changed(lambda one: one["stages"]["matrix"].update(n_users="many"))(path)
+    assert main(["report", two_nights[1], "--config", "my.yaml"]) == 2
+    assert "manifest.json is damaged: stages.matrix.n_users" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("damage", mostly_slow("cut", "without stages", "gone"))
 def test_a_damaged_manifest_of_the_published_run_is_said_with_its_cure(
     damage: str, two_nights: tuple[str, str], capfd: pytest.CaptureFixture
