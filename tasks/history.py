@@ -1,6 +1,7 @@
 """What readers get: the flip of the symlink, the way back, the record of both, and what is kept of earlier runs."""
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -133,8 +134,10 @@ def _changed(path: Path) -> datetime:
 
 
 def _there(warehouse: Path) -> list[str]:
-    """Runs with finished, checked tables, oldest first."""
-    return sorted(path.stem for path in warehouse.glob("published/*.duckdb"))
+    """Runs with finished, checked tables, oldest first; none before the first night."""
+    with suppress(FileNotFoundError):
+        return sorted(path.stem for path in (warehouse / "published").iterdir() if path.suffix == ".duckdb")
+    return []
 
 
 def _go_to(config: Config, run_id: str, current: str | None, action: str, reason: str | None) -> str:

@@ -99,19 +99,19 @@ def open_run(
             "config": config.model_dump(),
         }
         manifest.pop("finished_at", None)
-        with _recorded_failure(run):
-            write_json(run.folder / "manifest.json", manifest)
-            with (
-                log_to(run.folder / "log.jsonl", run.run_id),
-                explained(config, warehouse, run.folder),
-                _peak_memory(run),
-            ):
-                yield run
+        write_json(run.folder / "manifest.json", manifest)
+        with (
+            _recorded_failure(run),
+            log_to(run.folder / "log.jsonl", run.run_id),
+            explained(config, warehouse, run.folder),
+            _peak_memory(run),
+        ):
+            yield run
 
 
 @contextmanager
 def _recorded_failure(run: Run) -> Iterator[None]:
-    """Writes down why the run failed, also on a full disk: in room that was kept for that."""
+    """Writes down why the run failed, also on a full disk: in room that was kept for that, if there was some."""
     reserve = run.folder / "reserve"
     try:
         reserve.write_bytes(os.urandom(RESERVED_BYTES))

@@ -651,6 +651,21 @@ def test_a_full_disk_is_recorded_in_the_room_that_was_kept(world: Path, without_
     assert failed["status"] == "failed" and "No space left" in failed["reasons"][0]
 
 
+def test_a_run_without_room_for_the_reserve_is_recorded_all_the_same(
+    world: Path, without_prefect: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_a_part(path: Path, content: bytes) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", write_a_part)
+    with pytest.raises(InputError, match="No space left"), open_run(config()):
+        pass
+    [failed] = list_runs(WAREHOUSE)
+    assert failed["status"] == "failed" and "No space left" in failed["reasons"][0]
+    assert not (WAREHOUSE / "runs" / failed["run_id"] / "reserve").exists()
+
+
 def test_a_line_for_which_there_is_no_room_is_left_out_without_a_word(capfd: pytest.CaptureFixture) -> None:
     handler = JsonLines(Path("/dev/full"), "run")
     handler.emit(logging.makeLogRecord({"msg": "a line"}))
