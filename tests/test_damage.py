@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -262,6 +263,43 @@ def test_records_are_on_disk_before_they_count(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Path, "replace", lambda *paths: (steps.append("replace"), replace(*paths)))
     write_json(tmp_path / "manifest.json", {})
     assert steps == ["fsync", "replace", "fsync"]
+
+
+def test_writers_of_one_file_do_not_meet_and_what_killed_ones_left_goes(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    left, young = tmp_path / "report.html.0a.new", tmp_path / "report.html.0b.new"
+    for one in (left, young):
+        one.write_text("half")
+    os.utime(left, (0, 0))
+    texts = [str(number) * 200_000 for number in range(8)]
+    with ThreadPoolExecutor(len(texts)) as pool:
+        for _ in range(5):
+            list(pool.map(files.write_whole, [path] * len(texts), texts))
+    assert path.read_text() in texts
+    assert {one.name for one in tmp_path.iterdir()} == {"report.html", "report.html.0b.new"}
+
+
+def test_all_that_is_published_is_on_disk_before_its_digest_is_recorded(
+    two_nights: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    recorded: dict[str, bool] = {}
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}").removesuffix(".unfinished"))
+        fsync(descriptor)
+
+    def record(path: Path, manifest: dict) -> None:
+        for name in manifest["published"]:
+            file = (WAREHOUSE / name).absolute()
+            recorded[name] = str(file) in synced and str(file.parent) in synced
+        write_json(path, manifest)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr("tasks.publish.write_json", record)
+    plain_night(config())
+    assert len(recorded) > 6 and all(recorded.values()), recorded
 
 
 @pytest.mark.parametrize("name", mostly_slow("publications.jsonl.new", "lock", "current.duckdb.new",
