@@ -91,9 +91,12 @@ def prune(run: Run) -> list[str]:
     ended, less than `grace_hours` ago; of every run its manifest, metrics and verdicts.
     """
     rules, warehouse = run.config.publication, run.warehouse
+    runs, _ = manifests(warehouse)  # it takes a while, and the lock is for moments
+    refreshes = {manifest["run_id"] for manifest in runs if not is_night(manifest)}  # kept for the grace time only
     with flipping(warehouse):
-        history, refreshes = publications(warehouse), _refreshes(warehouse)
-        nights = [entry["run_id"] for entry in reversed(history)] + _published(warehouse)  # lines of it may be lost
+        history = publications(warehouse)
+        nights = [entry["run_id"] for entry in reversed(history)]
+        nights += [one["run_id"] for one in reversed(runs) if one["status"] == "published"]  # lines of it may be lost
         last = [run_id for run_id in dict.fromkeys(nights) if run_id not in refreshes][: rules.keep]
         kept = {current_run_id(warehouse), run.run_id, *last}
         before = datetime.now(UTC) - timedelta(hours=rules.grace_hours)
@@ -109,16 +112,6 @@ def prune(run: Run) -> list[str]:
             if name not in kept and max(left.get(name, _changed(path)), _changed(path)) < before:
                 removed += [f"{name}/{heavy}" for heavy in _remove_heavy(path.parent, name in refreshes)]
         return removed
-
-
-def _refreshes(warehouse: Path) -> set[str]:
-    """Runs whose tables and reports are not kept beyond the grace time; of a damaged manifest, nobody knows."""
-    return {manifest["run_id"] for manifest in manifests(warehouse)[0] if not is_night(manifest)}
-
-
-def _published(warehouse: Path) -> list[str]:
-    """Runs that say so themselves, the newest first."""
-    return [one["run_id"] for one in reversed(manifests(warehouse)[0]) if one["status"] == "published"]
 
 
 def _remove_heavy(folder: Path, is_refresh: bool) -> list[str]:

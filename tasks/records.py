@@ -305,12 +305,12 @@ def read_publications(warehouse: Path) -> tuple[list[dict], bool]:
     return entries, bool(lost)
 
 
-def files_of_all_runs(warehouse: Path, stage: str, name: str) -> list[str]:
-    """The Parquet file of that name of every run that has finished the stage, oldest first.
+def files_of_all_runs(warehouse: Path, manifests: list[dict], stage: str, name: str) -> list[str]:
+    """The Parquet file of that name of every one of the runs that has finished the stage, in their order.
 
     Raises InputError if none can be used: a refresh has none of its own.
     """
-    runs = [manifest["run_id"] for manifest in manifests(warehouse)[0] if stage in manifest["stages"]]
+    runs = [manifest["run_id"] for manifest in manifests if stage in manifest["stages"]]
     found = usable_parquet(warehouse / "runs" / run_id / name for run_id in runs)
     if not found:
         raise InputError(f"no run in {warehouse} has a {name} that can be used; make one with: elsa nightly")
@@ -348,11 +348,11 @@ def _is(dtype: "DataType", kind: str) -> bool:
     return dtype == pl.Null or kinds[kind]
 
 
-def stages_of_all_runs(warehouse: Path) -> list[dict[str, Any]]:
-    """What each finished stage took, a row a stage, of every run that has taken events in."""
+def stages_of_all_runs(manifests: list[dict]) -> list[dict[str, Any]]:
+    """What each finished stage took, a row a stage, of every one of the runs that has taken events in."""
     return [
         {"run_id": manifest["run_id"], "stage": stage, **{name: taken[name] for name in TAKEN}}
-        for manifest in manifests(warehouse)[0]
+        for manifest in manifests
         if "ingest" in manifest["stages"]
         for stage, taken in manifest.get("measured", {}).items()
     ]

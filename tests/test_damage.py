@@ -8,8 +8,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from flows.cli import main
 from flows.explore import make_app
 from tasks import files, records
 from tasks.config import Config
-from tasks.errors import InputError, WarehouseBusy
+from tasks.errors import InputError, RunUnderWay, WarehouseBusy
 from tasks.history import prune, roll_back
 from tasks.lock import age, locked
 from tasks.observe import JsonLines
@@ -187,7 +189,7 @@ def test_a_column_of_another_kind_is_left_out_and_named(
     path = WAREHOUSE / "runs" / two_nights[0] / name
     pl.read_parquet(path).with_columns(pl.lit(value).alias(column)).write_parquet(path)
     stage = {"metrics.parquet": "evaluate", "gate_checks.parquet": "gate"}[name]
-    assert len(records.files_of_all_runs(WAREHOUSE.absolute(), stage, name)) == 1
+    assert len(records.files_of_all_runs(WAREHOUSE.absolute(), list_runs(WAREHOUSE), stage, name)) == 1
     said = capfd.readouterr().err
     assert f"{path} is damaged: its column '{column}' is" in said and two_nights[1] not in said
 
@@ -221,6 +223,32 @@ def test_a_damaged_manifest_of_the_published_run_is_said_with_its_cure(
             attempt(config())
     shutil.rmtree(folder / "evaluation_model")
     assert plain_night(config()).status == "published", "what the message says to do helps"
+
+
+def test_manifests_are_read_once_and_before_the_lock_is_taken(
+    two_nights: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import published
+
+    n_reads: Counter[str] = Counter()
+    read = records._manifest
+
+    def counted(path: Path) -> dict:
+        n_reads[path.parent.name] += 1
+        with suppress(RunUnderWay), locked(WAREHOUSE / "publication.lock"):
+            return read(path)
+        pytest.fail("readers of the lock wait meanwhile")
+
+    monkeypatch.setattr(records, "_manifest", counted)
+    with open_run(config()) as run:
+        for most, attempt in (
+            (1, lambda: published.runs(config())),
+            (2, lambda: find_report(config(), None)),  # the second time where it is made anew
+            (1, lambda: prune(run)),
+        ):
+            n_reads.clear()
+            attempt()
+            assert 1 <= n_reads[two_nights[0]] <= most
 
 
 def test_lost_lines_of_the_record_are_named_and_the_next_flip_writes_a_whole_one(
