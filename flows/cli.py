@@ -20,7 +20,7 @@ from tasks.config import DEMO, Config, find_config, read_config, reference
 from tasks.errors import InputError, WarehouseBusy
 from tasks.quoting import visible, visible_lines
 from tasks.records import begin_to_name
-from tasks.trouble import out_of_memory
+from tasks.trouble import out_of_memory, out_of_reach
 from tasks.warehouse import current_run_id
 
 Command = Callable[[Config, argparse.Namespace], int]
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say("error:", str(error).replace("\n", "\n  "), file=sys.stderr)  # a name in it may have lines, too
             return error.exit_code
         except Exception as error:
-            if (said := out_of_memory(error)) is None:
+            if (said := out_of_memory(error) or out_of_reach(error)) is None:
                 raise
             say(f"error: {said}", file=sys.stderr)
             return InputError.exit_code

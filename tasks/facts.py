@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tasks import pictures
 from tasks.errors import InputError, WarehouseBusy
 from tasks.explore import look_up_item, look_up_user, select
-from tasks.records import LOST, is_refresh, name_damaged, read_manifest, usable_parquet
+from tasks.records import is_refresh, name_damaged, read_manifest, read_model, usable_parquet
 from tasks.warehouse import Run, connect, intact, list_runs
 
 if TYPE_CHECKING:
@@ -150,13 +150,7 @@ def _model_record(run: Run, manifest: dict) -> dict:
     """What the evaluation model's training has written down: epochs and choices."""
     trained = manifest["stages"].get("train")
     path = run.folder / trained["path"] / "model.json" if trained else None
-    if path is None or not path.exists():
-        return {}
-    try:
-        return json.loads(path.read_text())
-    except LOST as error:
-        name_damaged(path, f"{error}; the report does without")
-        return {}
+    return {} if path is None or not path.exists() else read_model(path)
 
 
 def _changes(manifest: dict, earlier: dict | None) -> list[dict]:

@@ -1,19 +1,28 @@
 """Files that are written all or nothing, and known again by their size and digest."""
 
+import glob
 import hashlib
 import os
+import secrets
 import shutil
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 BLOCK_BYTES = 2**22
+LONGEST_SECONDS = 3600.0
 
 
 def write_whole(path: Path, text: str) -> None:
-    """A reader sees the old file or the new one, also after the power went. A link under a name is not followed."""
-    unfinished = path.with_name(f"{path.name}.new")
+    """A reader sees the old file or the new one, also after the power went. A link under a name is not followed.
+
+    Of several writers the last one's text stays.
+    """
+    _remove_left(path)
+    unfinished = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
     try:
-        descriptor = _make(unfinished)
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
@@ -25,22 +34,20 @@ def write_whole(path: Path, text: str) -> None:
     sync(path.parent)
 
 
+def _remove_left(path: Path) -> None:
+    """Removes what writers of the file left that were killed: nobody writes that long."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.new"):
+        with suppress(OSError):  # somebody else was faster
+            if time.time() - left.lstat().st_mtime > LONGEST_SECONDS:
+                remove(left)
+
+
 def put_in_place(unfinished: Path, path: Path) -> None:
     """Makes a finished file durable under the name of an earlier one, with that one's mode."""
     shutil.copymode(path, unfinished)
     sync(unfinished)
     unfinished.replace(path)
     sync(path.parent)
-
-
-def _make(path: Path) -> int:
-    """A descriptor of a file of this name that nobody else has; what lay there, as after a kill, goes."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    try:
-        return os.open(path, flags, 0o666)
-    except FileExistsError:
-        remove(path)
-        return os.open(path, flags, 0o666)
 
 
 def remove(path: Path) -> None:

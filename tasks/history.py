@@ -1,6 +1,7 @@
 """What readers get: the flip of the symlink, the way back, the record of both, and what is kept of earlier runs."""
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -90,9 +91,12 @@ def prune(run: Run) -> list[str]:
     ended, less than `grace_hours` ago; of every run its manifest, metrics and verdicts.
     """
     rules, warehouse = run.config.publication, run.warehouse
+    runs, _ = manifests(warehouse)  # it takes a while, and the lock is for moments
+    refreshes = {manifest["run_id"] for manifest in runs if not is_night(manifest)}  # kept for the grace time only
     with flipping(warehouse):
-        history, refreshes = publications(warehouse), _refreshes(warehouse)
-        nights = [entry["run_id"] for entry in reversed(history)] + _published(warehouse)  # lines of it may be lost
+        history = publications(warehouse)
+        nights = [entry["run_id"] for entry in reversed(history)]
+        nights += [one["run_id"] for one in reversed(runs) if one["status"] == "published"]  # lines of it may be lost
         last = [run_id for run_id in dict.fromkeys(nights) if run_id not in refreshes][: rules.keep]
         kept = {current_run_id(warehouse), run.run_id, *last}
         before = datetime.now(UTC) - timedelta(hours=rules.grace_hours)
@@ -110,16 +114,6 @@ def prune(run: Run) -> list[str]:
         return removed
 
 
-def _refreshes(warehouse: Path) -> set[str]:
-    """Runs whose tables and reports are not kept beyond the grace time; of a damaged manifest, nobody knows."""
-    return {manifest["run_id"] for manifest in manifests(warehouse)[0] if not is_night(manifest)}
-
-
-def _published(warehouse: Path) -> list[str]:
-    """Runs that say so themselves, the newest first."""
-    return [one["run_id"] for one in reversed(manifests(warehouse)[0]) if one["status"] == "published"]
-
-
 def _remove_heavy(folder: Path, is_refresh: bool) -> list[str]:
     kept = KEPT_FOREVER - {"report.html"} if is_refresh else KEPT_FOREVER
     heavy = sorted(path for path in folder.iterdir() if path.name not in kept)
@@ -133,8 +127,10 @@ def _changed(path: Path) -> datetime:
 
 
 def _there(warehouse: Path) -> list[str]:
-    """Runs with finished, checked tables, oldest first."""
-    return sorted(path.stem for path in warehouse.glob("published/*.duckdb"))
+    """Runs with finished, checked tables, oldest first; none before the first night."""
+    with suppress(FileNotFoundError):
+        return sorted(path.stem for path in (warehouse / "published").iterdir() if path.suffix == ".duckdb")
+    return []
 
 
 def _go_to(config: Config, run_id: str, current: str | None, action: str, reason: str | None) -> str:

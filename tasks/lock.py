@@ -54,10 +54,6 @@ def locked(path: Path, wait_seconds: float = 0.0) -> Iterator[Callable[[str], No
             lock.truncate(0)
 
 
-def is_locked(path: Path) -> bool:
-    return holder(path) is not None
-
-
 def holder(path: Path) -> dict | None:
     """What whoever holds the lock has written into it, {} where that cannot be read; None if nobody does."""
     try:

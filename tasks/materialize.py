@@ -16,7 +16,7 @@ from tasks.candidates import require_candidates
 from tasks.config import bytes_of
 from tasks.files import remove
 from tasks.progress import working
-from tasks.records import files_of_all_runs, stages_of_all_runs
+from tasks.records import files_of_all_runs, manifests, stages_of_all_runs
 from tasks.retries import RETRIES
 from tasks.reuse import OF_USERS, Reuse, reuse_earlier, versions
 from tasks.stages import Events, Interactions, Matrix, Rules, Tables, Trained
@@ -209,9 +209,10 @@ def _write_record_tables(
     kinds = {"run_id": pa.string(), "stage": pa.string(), "finished_at": pa.string(), "seconds": pa.float64()}
     stages = pa.schema(kinds | {"rows": pa.int64(), "peak_bytes": pa.int64()})
     run, folder = output.run, output.run.folder
+    runs, _ = manifests(run.warehouse)
     results = [str(path) for path in sorted(folder.glob("*.parquet")) if path.stem in ("validation", "drift")]
     output.register("scored_items", lists.scored_items(source))
-    output.connection.register("stages", pa.Table.from_pylist(stages_of_all_runs(run.warehouse), stages))
+    output.connection.register("stages", pa.Table.from_pylist(stages_of_all_runs(runs), stages))
     has_filters = bool(run.config.recommendations.filters)
     for table, parameters in {
         "popular_items": {"items": str(folder / "items.parquet")},
@@ -233,8 +234,8 @@ def _write_record_tables(
             "config": run.config.model_dump_json(),
             "versions": json.dumps(versions()),
         },
-        "run_metrics": {"metrics": files_of_all_runs(run.warehouse, "evaluate", "metrics.parquet")},
-        "gate_checks": {"gate_checks": files_of_all_runs(run.warehouse, "gate", "gate_checks.parquet")},
+        "run_metrics": {"metrics": files_of_all_runs(run.warehouse, runs, "evaluate", "metrics.parquet")},
+        "gate_checks": {"gate_checks": files_of_all_runs(run.warehouse, runs, "gate", "gate_checks.parquet")},
         "validation_results": {"run_id": run.run_id, "results": results},
         "drift": {},
         "run_stages": {},

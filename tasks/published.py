@@ -11,9 +11,8 @@ from tasks.config import Config
 from tasks.errors import InputError
 from tasks.lock import age
 from tasks.quoting import typeable, visible
-from tasks.records import manifests
 from tasks.trouble import cure
-from tasks.warehouse import connect, current_run_id, first_row, intact, list_runs, publications, sql
+from tasks.warehouse import connect, current_run_id, first_row, intact, look_at_runs, publications, sql
 from tasks.whole import require_size
 
 if TYPE_CHECKING:
@@ -84,9 +83,9 @@ def rejected(config: Config, n: int) -> str:
 def runs(config: Config) -> str:
     """All runs, newest first: how they ended, the gate's metric, age; an arrow marks the one that is published."""
     warehouse = Path(config.warehouse).absolute()
-    known = {manifest["run_id"]: _about(manifest) for manifest in list_runs(warehouse)}
-    damaged = {run_id: ("", "damaged", "", [f"manifest.json: {why}"])
-               for run_id, why in manifests(warehouse)[1].items()}  # fmt: skip
+    manifests, why = look_at_runs(warehouse)
+    known = {manifest["run_id"]: _about(manifest) for manifest in manifests}
+    damaged = {run_id: ("", "damaged", "", [f"manifest.json: {said}"]) for run_id, said in why.items()}
     if not known | damaged:
         raise InputError(f"{config.warehouse} has no runs yet; start one with: elsa nightly --config FILE")
     last = {entry["run_id"]: entry for entry in publications(warehouse)}

@@ -6,21 +6,28 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import InputError
 from tasks.quoting import visible
 
+if TYPE_CHECKING:
+    from polars import DataType
+
 TAKEN = ("finished_at", "seconds", "rows", "peak_bytes")
 LOST = (OSError, ValueError, RecursionError)  # how a record that cannot be used shows itself
+TEXT, NUMBER, TRUTH = "text", "a number", "true or false"
+RULES = {"rule": TEXT, "severity": TEXT, "passed": TRUTH, "observed": TEXT}
 COLUMNS = {  # without which a file is none of its name
-    "metrics.parquet": {"model", "metric", "k", "value", "low", "high"},
-    "gate_checks.parquet": {"name", "metric", "passed", "verdict"},
-    "validation.parquet": {"rule", "severity", "passed", "observed"},
-    "drift.parquet": {"rule", "severity", "passed", "observed", "value", "low", "high"},
+    "metrics.parquet": {"model": TEXT, "metric": TEXT, "k": NUMBER, "value": NUMBER, "low": NUMBER, "high": NUMBER},
+    "gate_checks.parquet": {"name": TEXT, "metric": TEXT, "passed": TRUTH, "verdict": TEXT},
+    "validation.parquet": RULES,
+    "drift.parquet": RULES | {"value": NUMBER, "low": NUMBER, "high": NUMBER},
 }
+MORE_COLUMNS = {"segment": TEXT, "metric": TEXT, "n_users": NUMBER, "threshold": NUMBER, "expected": NUMBER,
+                "value": NUMBER, "low": NUMBER, "high": NUMBER}  # fmt: skip
 _named: set[str] = set()  # in this command
 
 
@@ -44,8 +51,19 @@ class _Judged(_Part):
     value: float | None = None
 
 
+class _Stage(_Part):
+    path: str | None = None
+    model_run_id: str = ""
+    n_events: int | None = None
+    n_rejected: int | None = None
+    n_users: int | None = None
+    n_items: int | None = None
+    n_interactions: int | None = None
+    n_test_users: int | None = None
+
+
 class _Stages(_Part):
-    __pydantic_extra__: dict[str, dict] = Field(init=False)
+    __pydantic_extra__: dict[str, _Stage] = Field(init=False)
     gate: _Judged | None = None
 
 
@@ -90,6 +108,23 @@ class _Manifest(_Part):
     config: _Configuration
 
 
+class _Epoch(_Part):
+    epoch: int
+    loss: float | None
+    ndcg: float | None
+
+
+class _Choice(_Part):
+    ndcg: float = 0.0
+    ridge: float | None = None
+
+
+class _Model(_Part):
+    history: list[_Epoch] = []
+    best_epoch: int = 0
+    choices: list[_Choice] = []
+
+
 class _Publication(_Part):
     at: Time
     run_id: str
@@ -121,7 +156,7 @@ def _cure(folder: Path) -> str:
 def manifests(warehouse: Path) -> tuple[list[dict], dict[str, str]]:
     """Those of all runs, oldest first, and by their run what is wrong with the others, which are named."""
     found, damaged = [], {}
-    for folder in sorted((warehouse / "runs").glob("*/")):
+    for folder in _folders(warehouse / "runs"):
         path = folder / "manifest.json"
         if not os.path.lexists(path) and not (folder / "log.jsonl").exists():
             continue  # no run of ours, or one that was killed before it began
@@ -136,10 +171,31 @@ def manifests(warehouse: Path) -> tuple[list[dict], dict[str, str]]:
     return found, damaged
 
 
+def _folders(path: Path) -> list[Path]:
+    """Those in the folder; none where it is not there yet. Raises InputError where it is no folder."""
+    try:
+        return sorted(one for one in path.iterdir() if one.is_dir())
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError:
+        raise InputError(f"{path} must be a folder that this program made: move away what is there") from None
+
+
 def _manifest(path: Path) -> dict:
     content = json.loads(_text(path))
     _Manifest.model_validate(content)
     return content
+
+
+def read_model(path: Path) -> dict:
+    """What a model's training has written down; {} for a damaged file, which is named."""
+    try:
+        content = json.loads(_text(path))
+        _Model.model_validate(content)
+        return content
+    except LOST as error:
+        name_damaged(path, f"{_said(error)}; the report does without")
+        return {}
 
 
 def _text(path: Path) -> str:
@@ -249,12 +305,12 @@ def read_publications(warehouse: Path) -> tuple[list[dict], bool]:
     return entries, bool(lost)
 
 
-def files_of_all_runs(warehouse: Path, stage: str, name: str) -> list[str]:
-    """The Parquet file of that name of every run that has finished the stage, oldest first.
+def files_of_all_runs(warehouse: Path, manifests: list[dict], stage: str, name: str) -> list[str]:
+    """The Parquet file of that name of every one of the runs that has finished the stage, in their order.
 
     Raises InputError if none can be used: a refresh has none of its own.
     """
-    runs = [manifest["run_id"] for manifest in manifests(warehouse)[0] if stage in manifest["stages"]]
+    runs = [manifest["run_id"] for manifest in manifests if stage in manifest["stages"]]
     found = usable_parquet(warehouse / "runs" / run_id / name for run_id in runs)
     if not found:
         raise InputError(f"no run in {warehouse} has a {name} that can be used; make one with: elsa nightly")
@@ -262,27 +318,41 @@ def files_of_all_runs(warehouse: Path, stage: str, name: str) -> list[str]:
 
 
 def usable_parquet(paths: Iterable[Path]) -> list[str]:
-    """Those of the files, which are small, that can be read and hold what their name says; others are named."""
+    """Those of the files that hold the columns that their name says, each of its kind; others are named."""
     import polars as pl
 
     found = []
     for path in paths:
-        columns = COLUMNS[path.name]
         try:
-            names = set(pl.read_parquet(path).columns)
-            if missing := columns - names:
-                raise ValueError(f"it has no column {min(missing)!r}")
+            _require_columns(pl.read_parquet_schema(path), COLUMNS[path.name])
             found.append(str(path))
         except (OSError, ValueError, pl.exceptions.PolarsError) as error:
             name_damaged(path, f"{_said(error)}; it is left out")
     return found
 
 
-def stages_of_all_runs(warehouse: Path) -> list[dict[str, Any]]:
-    """What each finished stage took, a row a stage, of every run that has taken events in."""
+def _require_columns(found: "dict[str, DataType]", columns: dict[str, str]) -> None:
+    if missing := columns.keys() - found.keys():
+        raise ValueError(f"it has no column {min(missing)!r}")
+    kinds = MORE_COLUMNS | columns
+    for name, dtype in found.items():
+        if name in kinds and not _is(dtype, kinds[name]):
+            raise ValueError(f"its column {name!r} is {dtype}, not {kinds[name]}")
+
+
+def _is(dtype: "DataType", kind: str) -> bool:
+    """A column without a value has no kind."""
+    import polars as pl
+
+    kinds = {TEXT: dtype == pl.String, TRUTH: dtype == pl.Boolean, NUMBER: dtype.is_numeric()}
+    return dtype == pl.Null or kinds[kind]
+
+
+def stages_of_all_runs(manifests: list[dict]) -> list[dict[str, Any]]:
+    """What each finished stage took, a row a stage, of every one of the runs that has taken events in."""
     return [
         {"run_id": manifest["run_id"], "stage": stage, **{name: taken[name] for name in TAKEN}}
-        for manifest in manifests(warehouse)[0]
+        for manifest in manifests
         if "ingest" in manifest["stages"]
         for stage, taken in manifest.get("measured", {}).items()
     ]

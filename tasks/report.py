@@ -17,8 +17,8 @@ from tasks.errors import InputError
 from tasks.facts import collect_facts
 from tasks.files import write_whole
 from tasks.plain_text import plain
-from tasks.records import is_night, manifests, read_manifest
-from tasks.warehouse import Run, list_runs, open_run
+from tasks.records import is_night, read_manifest
+from tasks.warehouse import Run, look_at_runs, open_run
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -56,8 +56,9 @@ def find_report(config: Config, run_id: str | None) -> Path:
     Raises InputError for an unknown run, for one whose manifest is damaged, and where it cannot be written.
     """
     warehouse = Path(config.warehouse).absolute()
-    runs = {manifest["run_id"]: manifest for manifest in list_runs(warehouse)}
-    if run_id in manifests(warehouse)[1]:
+    found, damaged = look_at_runs(warehouse)
+    runs = {manifest["run_id"]: manifest for manifest in found}
+    if run_id in damaged:
         read_manifest(warehouse / "runs" / run_id)  # which says what is wrong with it
     if not runs:
         raise InputError(f"{config.warehouse} has no runs yet; start one with: elsa nightly --config FILE")

@@ -71,7 +71,8 @@ def _are_whole(folder: Path, files: dict[str, str]) -> bool:
 
 def _listing(folder: Path) -> dict[str, tuple[int, int, int]]:
     """Every file that stages write, with what changes when it is written; not the records of the run as a whole."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.stem not in OF_THE_RUN)
+    found = (path for path in sorted(folder.rglob("*")) if path.name.split(".")[0] not in OF_THE_RUN)
+    files = (path for path in found if path.is_file())
     return {str(path.relative_to(folder)): _state(path) for path in files}
 
 

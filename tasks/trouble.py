@@ -104,6 +104,14 @@ def out_of_memory(error: BaseException) -> str | None:
     )
 
 
+def out_of_reach(error: Exception) -> str | None:
+    """What the system does not let this user read or write, or has no room for; None for any other error."""
+    if not (isinstance(error, OSError) or _comes_from(error, *READERS)):
+        return None
+    lines = (line for line in str(error).splitlines() if any(sign in line for sign in FULL_DISK + NO_ENTRY))
+    return next((f"{line}; mend that and run again" for line in lines), None)
+
+
 def _unwritable(error: Exception, warehouse: Path) -> str | None:
     signs = FULL_DISK + (NO_ENTRY if str(warehouse) in str(error) else ())
     return next((line for line in str(error).splitlines() if any(sign in line for sign in signs)), None)

@@ -1,7 +1,6 @@
 """Where a run's files live, who may write, and how SQL is run."""
 
 import glob
-import hashlib
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.config import Config
 from tasks.errors import InputError
-from tasks.files import remove, write_whole
+from tasks.files import identity, remove, write_whole
 from tasks.lock import holder, locked
 from tasks.observe import PeakMemory, log_to, name_flow_run
 from tasks.quoting import fill, literal, visible
@@ -99,19 +98,19 @@ def open_run(
             "config": config.model_dump(),
         }
         manifest.pop("finished_at", None)
-        with _recorded_failure(run):
-            write_json(run.folder / "manifest.json", manifest)
-            with (
-                log_to(run.folder / "log.jsonl", run.run_id),
-                explained(config, warehouse, run.folder),
-                _peak_memory(run),
-            ):
-                yield run
+        write_json(run.folder / "manifest.json", manifest)
+        with (
+            _recorded_failure(run),
+            log_to(run.folder / "log.jsonl", run.run_id),
+            explained(config, warehouse, run.folder),
+            _peak_memory(run),
+        ):
+            yield run
 
 
 @contextmanager
 def _recorded_failure(run: Run) -> Iterator[None]:
-    """Writes down why the run failed, also on a full disk: in room that was kept for that."""
+    """Writes down why the run failed, also on a full disk: in room that was kept for that, if there was some."""
     reserve = run.folder / "reserve"
     try:
         reserve.write_bytes(os.urandom(RESERVED_BYTES))
@@ -189,10 +188,15 @@ def end_lost_run(warehouse: Path, flow_run_id: str, status: str, reason: str) ->
 
 
 def list_runs(warehouse: Path) -> list[dict]:
-    """The usable manifests of all runs, oldest first; who says to be running, but has not the lock, has died."""
+    """The usable manifests of all runs, as `look_at_runs`."""
+    return look_at_runs(warehouse)[0]
+
+
+def look_at_runs(warehouse: Path) -> tuple[list[dict], dict[str, str]]:
+    """The manifests as `manifests`, but a run with status 'running' that has not the lock is reported as 'died'."""
     held = holder(warehouse / "lock")
     published = {current_run_id(warehouse), *(entry["run_id"] for entry in publications(warehouse))}
-    runs, _ = manifests(warehouse)
+    runs, damaged = manifests(warehouse)
     running = [manifest["run_id"] for manifest in runs if manifest["status"] == "running"]
     at_work = None if held is None else held.get("run_id", max(running, default=None))
     for manifest in runs:
@@ -200,7 +204,7 @@ def list_runs(warehouse: Path) -> list[dict]:
             manifest["status"] = "published"  # whatever happened after the flip
         elif manifest["status"] == "running" and manifest["run_id"] != at_work:
             manifest["status"] = "died"
-    return runs
+    return runs, damaged
 
 
 def connect(
@@ -279,8 +283,7 @@ def first_row(connection: "duckdb.DuckDBPyConnection", query: str, parameters: d
 
 
 def digest_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return str(identity(path)["sha256"])
 
 
 def _tidy(warehouse: Path) -> None:

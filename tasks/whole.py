@@ -13,7 +13,7 @@ OF_MODEL = ("model/model.safetensors", "model/model.json")
 OF_SCORES = (*OF_MODEL, "interactions.npz", "users.parquet", "items.parquet")
 OF_EVALUATION = ("evaluation_model/model.safetensors", "evaluation_model/model.json")
 OF_STAGES = {"model/model.safetensors": "refit", "evaluation_model/model.safetensors": "train"}
-TABLES_CURE = "Restore it from a backup; or lead readers to another run: elsa rollback; or run: elsa nightly"
+TABLES_CURE = "Restore it from a backup; or go back to another run: elsa rollback; or run: elsa nightly"
 REPLACING = "replacing"  # in a manifest, while files are put into the places of others
 LONG = 1e9  # bytes, of which a person is told that they are being read
 

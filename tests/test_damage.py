@@ -8,7 +8,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,7 @@ from flows.cli import main
 from flows.explore import make_app
 from tasks import files, records
 from tasks.config import Config
-from tasks.errors import InputError, WarehouseBusy
+from tasks.errors import InputError, RunUnderWay, WarehouseBusy
 from tasks.history import prune, roll_back
 from tasks.lock import age, locked
 from tasks.observe import JsonLines
@@ -176,6 +179,39 @@ def test_a_night_and_a_refresh_do_without_what_is_damaged_of_earlier_runs(two_ni
     assert find_report(config(), None) == folder.absolute() / "report.html"
 
 
+@pytest.mark.parametrize(("name", "column", "value"), [
+    ("metrics.parquet", "value", "high"), ("metrics.parquet", "model", 5), ("gate_checks.parquet", "passed", "yes"),
+    ("gate_checks.parquet", "segment", [5]),
+])  # fmt: skip
+def test_a_column_of_another_kind_is_left_out_and_named(
+    name: str, column: str, value: object, two_nights: tuple[str, str], capfd: pytest.CaptureFixture
+) -> None:
+    path = WAREHOUSE / "runs" / two_nights[0] / name
+    pl.read_parquet(path).with_columns(pl.lit(value).alias(column)).write_parquet(path)
+    stage = {"metrics.parquet": "evaluate", "gate_checks.parquet": "gate"}[name]
+    assert len(records.files_of_all_runs(WAREHOUSE.absolute(), list_runs(WAREHOUSE), stage, name)) == 1
+    said = capfd.readouterr().err
+    assert f"{path} is damaged: its column '{column}' is" in said and two_nights[1] not in said
+
+
+@pytest.mark.parametrize("written", ["[]", "null", "5", '{"choices": 5}', '{"choices": [5]}', '{"history": [{}]}'])
+def test_a_report_does_without_a_model_record_that_is_none(
+    written: str, two_nights: tuple[str, str], capfd: pytest.CaptureFixture
+) -> None:
+    folder = WAREHOUSE / "runs" / two_nights[1]
+    (folder / "report.html").unlink()
+    (folder / "evaluation_model" / "model.json").write_text(written)
+    assert main(["report", "--config", "my.yaml"]) == 0
+    assert "evaluation_model/model.json is damaged" in capfd.readouterr().err
+
+
+def test_counts_that_are_no_numbers_are_damage(two_nights: tuple[str, str], capfd: pytest.CaptureFixture) -> None:
+    path = WAREHOUSE / "runs" / two_nights[1] / "manifest.json"
+    changed(lambda one: one["stages"]["matrix"].update(n_users="many"))(path)
+    assert main(["report", two_nights[1], "--config", "my.yaml"]) == 2
+    assert "manifest.json is damaged: stages.matrix.n_users" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("damage", mostly_slow("cut", "without stages", "gone"))
 def test_a_damaged_manifest_of_the_published_run_is_said_with_its_cure(
     damage: str, two_nights: tuple[str, str], capfd: pytest.CaptureFixture
@@ -187,6 +223,32 @@ def test_a_damaged_manifest_of_the_published_run_is_said_with_its_cure(
             attempt(config())
     shutil.rmtree(folder / "evaluation_model")
     assert plain_night(config()).status == "published", "what the message says to do helps"
+
+
+def test_manifests_are_read_once_and_before_the_lock_is_taken(
+    two_nights: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import published
+
+    n_reads: Counter[str] = Counter()
+    read = records._manifest
+
+    def counted(path: Path) -> dict:
+        n_reads[path.parent.name] += 1
+        with suppress(RunUnderWay), locked(WAREHOUSE / "publication.lock"):
+            return read(path)
+        pytest.fail("readers of the lock wait meanwhile")
+
+    monkeypatch.setattr(records, "_manifest", counted)
+    with open_run(config()) as run:
+        for most, attempt in (
+            (1, lambda: published.runs(config())),
+            (2, lambda: find_report(config(), None)),  # the second time where it is made anew
+            (1, lambda: prune(run)),
+        ):
+            n_reads.clear()
+            attempt()
+            assert 1 <= n_reads[two_nights[0]] <= most
 
 
 def test_lost_lines_of_the_record_are_named_and_the_next_flip_writes_a_whole_one(
@@ -229,6 +291,43 @@ def test_records_are_on_disk_before_they_count(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Path, "replace", lambda *paths: (steps.append("replace"), replace(*paths)))
     write_json(tmp_path / "manifest.json", {})
     assert steps == ["fsync", "replace", "fsync"]
+
+
+def test_writers_of_one_file_do_not_meet_and_what_killed_ones_left_goes(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    left, young = tmp_path / "report.html.0a.new", tmp_path / "report.html.0b.new"
+    for one in (left, young):
+        one.write_text("half")
+    os.utime(left, (0, 0))
+    texts = [str(number) * 200_000 for number in range(8)]
+    with ThreadPoolExecutor(len(texts)) as pool:
+        for _ in range(5):
+            list(pool.map(files.write_whole, [path] * len(texts), texts))
+    assert path.read_text() in texts
+    assert {one.name for one in tmp_path.iterdir()} == {"report.html", "report.html.0b.new"}
+
+
+def test_all_that_is_published_is_on_disk_before_its_digest_is_recorded(
+    two_nights: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    recorded: dict[str, bool] = {}
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}").removesuffix(".unfinished"))
+        fsync(descriptor)
+
+    def record(path: Path, manifest: dict) -> None:
+        for name in manifest["published"]:
+            file = (WAREHOUSE / name).absolute()
+            recorded[name] = str(file) in synced and str(file.parent) in synced
+        write_json(path, manifest)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr("tasks.publish.write_json", record)
+    plain_night(config())
+    assert len(recorded) > 6 and all(recorded.values()), recorded
 
 
 @pytest.mark.parametrize("name", mostly_slow("publications.jsonl.new", "lock", "current.duckdb.new",
@@ -616,6 +715,21 @@ def test_a_full_disk_is_recorded_in_the_room_that_was_kept(world: Path, without_
     assert not (run.folder / "reserve").exists()
     [failed] = list_runs(WAREHOUSE)
     assert failed["status"] == "failed" and "No space left" in failed["reasons"][0]
+
+
+def test_a_run_without_room_for_the_reserve_is_recorded_all_the_same(
+    world: Path, without_prefect: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_a_part(path: Path, content: bytes) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", write_a_part)
+    with pytest.raises(InputError, match="No space left"), open_run(config()):
+        pass
+    [failed] = list_runs(WAREHOUSE)
+    assert failed["status"] == "failed" and "No space left" in failed["reasons"][0]
+    assert not (WAREHOUSE / "runs" / failed["run_id"] / "reserve").exists()
 
 
 def test_a_line_for_which_there_is_no_room_is_left_out_without_a_word(capfd: pytest.CaptureFixture) -> None:

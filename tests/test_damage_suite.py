@@ -206,3 +206,33 @@ def test_every_file(
 ) -> None:
     run_cases(paths_of(made), damage, when, made, damaged_world, capfd)
     assert current_run_id(Path("warehouse").absolute())
+
+
+@pytest.mark.parametrize("name", [".", "published", "runs"])
+def test_a_folder_that_may_not_be_read_is_named(
+    name: str, made: Path, damaged_world: Path, capfd: pytest.CaptureFixture
+) -> None:
+    begin(made, damaged_world)
+    path = Path("warehouse", name)
+    path.chmod(0)
+    needs = {".": ("runs", "recommend", "rollback", "report", "nightly"), "published": ("recommend", "rollback"),
+             "runs": ("runs", "report", "nightly")}  # fmt: skip
+    with as_nobody():
+        for command in ("runs", "recommend", "rollback", "report", "nightly"):
+            code = main([command, *(["2"] if command == "recommend" else []), "--config", "my.yaml"])
+            said = capfd.readouterr().err
+            assert code in (0, 2), command
+            if command in needs[name]:
+                assert code == 2 and "ermission denied" in said, (command, said)
+                assert str(path) in said or "current.duckdb" in said, "which leads there"
+
+
+def test_a_file_in_the_place_of_the_runs_is_named(
+    made: Path, damaged_world: Path, capfd: pytest.CaptureFixture
+) -> None:
+    begin(made, damaged_world)
+    files.remove(Path("warehouse/runs"))
+    Path("warehouse/runs").write_text("mine")
+    for command in ("runs", "report", "nightly"):
+        assert main([command, "--config", "my.yaml"]) == 2
+        assert "warehouse/runs" in capfd.readouterr().err
