@@ -367,14 +367,18 @@ def _forget(config: Config, options: argparse.Namespace) -> int:
     forgotten = forget(config, ids)
     n_unknown = forgotten.n_people - forgotten.n_known
     say(
-        f"{forgotten.n_people:,} people are forgotten{f', {n_unknown:,} of whom had no event' if n_unknown else ''}: "
+        f"{_people(forgotten.n_people)} forgotten{f', {n_unknown:,} of them without an event' if n_unknown else ''}: "
         f"{forgotten.n_events:,} events and {forgotten.n_rejected:,} quarantined rows are removed, from lists and "
         "matrices, too; later deliveries of theirs are kept out"
     )
-    done = _republish(config, "forget", f"{forgotten.n_people:,} people")
+    done = _republish(config, "forget", _people(forgotten.n_people))
     if forgotten.damaged:
         raise InputError(f"damaged files may hold more of them; remove: {', '.join(forgotten.damaged)}")
     return done
+
+
+def _people(n: int) -> str:
+    return f"{n:,} {'person' if n == 1 else 'people'}"
 
 
 def _lines(path: Path) -> list[str]:

@@ -370,7 +370,7 @@ def test_ids_that_are_numbers_from_a_file_at_the_terminal(
         assert main(["forget", "7", "--config", "my.yaml"]) == 5
     assert main(["forget", "7", "--file", "leave.txt", "--config", "my.yaml"]) == 0
     said = capsys.readouterr().out
-    assert "3 people are forgotten, 1 of whom had no event: 26 events and 0 quarantined rows" in said
+    assert "3 people forgotten, 1 of them without an event: 26 events and 0 quarantined rows" in said
     assert f"published run {current_run_id(Path('warehouse'))}" in said
     with duckdb.connect("warehouse/current.duckdb", read_only=True) as connection:
         assert connection.execute("select count(distinct user_id) from user_topk").fetchall() == [(238,)]
