@@ -118,11 +118,11 @@ def _leave_ledger(connection: "DuckDBPyConnection", config: Config, ids: list[st
     make_ledger(connection)
     know_forgotten(connection, source.ids)
     rejected = fill(sql("forget/rejected"), tidied=tidied("given", "VARCHAR", source))
-    words = {user_id.lower() for user_id in ids if re.fullmatch(r"\w+", user_id)}
+    words = {user_id for user_id in ids if re.fullmatch(r"\w+", user_id)}
     others = {spelling.lower() for user_id in ids if user_id not in words for spelling in _spellings(user_id)}
     parameters = {
         "user": pointer_to(source.columns.user_id),
-        "words": sorted(words),
+        "words": sorted(map(str.lower, words)),
         "others": sorted(others),
         "is_integer": id_types_of_events(connection)["user_id"] != "VARCHAR",
     }

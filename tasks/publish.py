@@ -14,7 +14,7 @@ from tasks.whole import identities
 
 @task
 def publish(run: Run, tables: Tables) -> Published:
-    """Makes the file durable under its final name, leads readers to it atomically, and removes what is too old.
+    """Makes the file durable under its final name, switches readers to it atomically, and removes what is too old.
 
     Sizes and digests of all that is published, models too, are recorded first, and all of that is on disk then.
     """

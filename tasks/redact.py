@@ -17,7 +17,7 @@ IN_PLACE_OF_IDS = "[forgotten]"
 def redact_runs(warehouse: Path, ids: list[str]) -> None:
     """Takes the ids out of reasons, logs and results of expectations, of damaged records, too.
 
-    A report that shows one of them is removed; it is made anew when somebody asks for it.
+    A report that shows one of them is removed; it is rebuilt when somebody asks for it.
     """
     with flipping(warehouse):
         for path in sorted(warehouse.glob("publications.jsonl*")):
@@ -51,7 +51,7 @@ def _redact_lines(path: Path, key: str, ids: list[str]) -> bool:
     """Of a file of JSON objects, one a line, the text under the key; a line that is none, as a whole."""
     if not path.is_file():
         return False
-    lines = path.read_text(errors="replace").splitlines()
+    lines = path.read_text(errors="replace").removesuffix("\n").split("\n")  # a message may hold other line ends
     redacted = [_redact_line(line, key, ids) for line in lines]
     if is_changed := redacted != lines:
         write_whole(path, "".join(f"{line}\n" for line in redacted))

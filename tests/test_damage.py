@@ -243,7 +243,7 @@ def test_manifests_are_read_once_and_before_the_lock_is_taken(
     with open_run(config()) as run:
         for most, attempt in (
             (1, lambda: published.runs(config())),
-            (2, lambda: find_report(config(), None)),  # the second time where it is made anew
+            (2, lambda: find_report(config(), None)),  # the second time where it is rebuilt
             (1, lambda: prune(run)),
         ):
             n_reads.clear()

@@ -23,7 +23,7 @@ from tasks.history import roll_back
 from tasks.lock import locked
 from tasks.published import digest_of_tables
 from tasks.records import current_run_id, publications
-from tasks.redact import without
+from tasks.redact import _redact_lines, without
 from tasks.score import Scorer
 from tasks.warehouse import list_runs
 from tasks.whole import OF_SCORES, require_files, require_tables
@@ -187,7 +187,7 @@ def test_new_tables_are_those_of_a_world_without_the_person(two_nights: Config) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tasks.materialize, "reuse_earlier", lambda *_: None)
         plain_refresh(two_nights)
-    assert digest_of_tables(two_nights, warehouse / "current.duckdb") == ours, "as if all were made anew"
+    assert digest_of_tables(two_nights, warehouse / "current.duckdb") == ours, "as if all were rebuilt"
     named().filter(pl.col("user") != PERSON).write_parquet("data/ratings.parquet")
     Path("data/odd_ratings.jsonl").unlink()
     other = two_nights.model_copy(update={"warehouse": "other"})
@@ -279,9 +279,11 @@ def test_quarantined_rows_of_others_stay(two_nights: Config) -> None:
     users = ("anna", "ANNA", "anna2")
     lines = [f'{{"user": "{user}", "movie": 1, "rating": "bad", "at": 1650000000}}' for user in users]
     of("person-9", *range(20, 40)).write_parquet("data/good_ratings.parquet")
-    Path("data/more_ratings.jsonl").write_text("\n".join([*lines, '{"user": "zoë", "movie": "anna"']) + "\n")
+    lines += ['{"user": "zoë", "movie": "anna"', "Eve90 stays"]
+    Path("data/more_ratings.jsonl").write_text("\n".join(lines) + "\n")
     plain_refresh(two_nights)
-    forget(two_nights, ["anna", "zoë"])
+    forget(two_nights, ["anna", "zoë", "Eve9"])
+    assert "Eve90 stays" in raws(), "Eve9 is another word"
     assert [raw for raw in raws() if raw is not None and "anna" in raw.lower() and "o'neil" not in raw] == [
         '{"user":"ANNA","movie":1,"rating":"bad","at":1650000000}',
         '{"user":"anna2","movie":1,"rating":"bad","at":1650000000}',
@@ -382,6 +384,14 @@ def test_ids_that_are_numbers_from_a_file_at_the_terminal(
     assert ": 3 people" in capsys.readouterr().out
     manifest = list_runs(Path("warehouse"))[-1]
     assert manifest["kind"] == "forget" and manifest["why"] == "3 people", "who they are is written nowhere"
+
+
+def test_a_message_with_another_end_of_line_stays_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"message": "anna\u2028here"}\n{"message": "\x85"}\n')
+    assert _redact_lines(path, "message", ["anna"])
+    messages = [json.loads(line)["message"] for line in path.read_text().split("\n")[:-1]]
+    assert messages == ["[forgotten]\u2028here", "\x85"]
 
 
 def test_a_number_is_a_person_only_in_text_about_users() -> None:
