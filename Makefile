@@ -10,7 +10,7 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 nightly: .venv/.ready  ## tonight's run on the demo data, or on your own: make nightly CONFIG=my.yaml
-	@$(if $(filter config/movielens.yaml,$(CONFIG)),test -e data/movielens/ratings.parquet || $(BIN)/python -m tasks.demo_data data/movielens)
+	@$(if $(filter config/movielens.yaml,$(CONFIG)),test -e data/movielens/ratings.parquet || $(BIN)/python -m tasks.data.demo data/movielens)
 	@$(BIN)/elsa nightly --config $(CONFIG)
 
 explore: .venv/.explore  ## a page for walking through the published tables, on this machine only
@@ -37,13 +37,13 @@ test-gpu: .venv/.ready  ## the tests that need a CUDA device; skipped, with the 
 
 test-pages: .venv/.explore .venv/.pages  ## the report and the explore page in Chromium, which is installed where apt can do it
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq --no-install-recommends chromium; }
-	@OMP_NUM_THREADS=1 $(BIN)/pytest tests/test_pages.py
+	@OMP_NUM_THREADS=1 $(BIN)/pytest tests/flows/test_pages.py
 
 audit: .venv/.audit  ## known vulnerabilities of what is installed: Error 1, or Error 2 where no database is reached
 	@$(BIN)/python .ci/audit.py
 
 held-back: .venv/.ready  ## which of the dependencies that are held back can go, asked of the package index
-	@$(BIN)/pytest -m held_back tests/test_dependencies.py
+	@$(BIN)/pytest -m held_back tests/docs/test_dependencies.py
 
 # a real Prefect on this machine alone; for another one, set PREFECT_API_URL
 WITH_AUTH := $(BIN)/python -m flows.auth

@@ -6,9 +6,9 @@
 import duckdb
 
 from datasets import shared
-from tasks.config import Drift
-from tasks.drift import limits
-from tasks.warehouse import sql
+from tasks.data.drift import limits
+from tasks.run.warehouse import sql
+from tasks.settings.config import Drift
 
 WIDTHS = (4.0, 6.0, 8.0)
 SOURCES = {

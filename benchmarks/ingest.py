@@ -24,11 +24,11 @@ def main() -> None:
 def one_night(share: float) -> tuple:
     from prefect.logging import disable_run_logger
 
-    from tasks.config import Config
-    from tasks.ingest import ingest
-    from tasks.interactions import build_interactions
-    from tasks.observe import held_bytes
-    from tasks.warehouse import open_run, read_manifest
+    from tasks.data.ingest import ingest
+    from tasks.data.interactions import build_interactions
+    from tasks.run.logs import held_bytes
+    from tasks.run.warehouse import open_run, read_manifest
+    from tasks.settings.config import Config
 
     with tempfile.TemporaryDirectory() as folder, disable_run_logger():
         events = pl.scan_parquet(shared("mtg-decklists/events.parquet"))

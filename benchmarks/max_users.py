@@ -13,7 +13,7 @@ from scipy import sparse
 
 from elsa_core import TrainConfig, fit
 from elsa_core.evaluate import validation_ndcg
-from tasks.config import Evaluation
+from tasks.settings.config import Evaluation
 
 PER_USER, REPEATS = 20, 3
 

@@ -21,10 +21,10 @@ from prefect.logging import disable_run_logger
 from scipy import sparse
 
 from elsa_core import Model, Popularity
-from tasks import materialize
-from tasks.config import Config, Recommendations
-from tasks.lists import Catalogue, Lists, user_lists
-from tasks.warehouse import Run
+from tasks.publish import tables as materialize
+from tasks.publish.recommendations import Catalogue, Lists, user_lists
+from tasks.run.warehouse import Run
+from tasks.settings.config import Config, Recommendations
 
 N_USERS, N_ITEMS, FACTORS, K, N_SEEN, N_WEIGHTS = 200_000, 100_000, 256, 100, 60, 100
 N_QUERIES, N_PAIRS, REPEATS = 100, 1_000_000, 5

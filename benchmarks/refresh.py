@@ -18,24 +18,24 @@ import polars as pl
 import yaml
 from prefect.logging import disable_run_logger
 
-import tasks.materialize
-from tasks.adopt import adopt
-from tasks.config import Config
-from tasks.demo_data import write_demo_data
-from tasks.drift import watch_drift
-from tasks.evaluate import evaluate
-from tasks.gate import judge
-from tasks.ingest import ingest
-from tasks.interactions import build_interactions
-from tasks.materialize import materialize
-from tasks.matrix import build_matrix
-from tasks.publish import publish
-from tasks.published import digest_of_tables
-from tasks.rules import apply_rules
-from tasks.stages import Events, Interactions, Matrix, Rules
-from tasks.train import refit, train
-from tasks.validate import validate
-from tasks.warehouse import Run, open_run
+import tasks.publish.tables
+from tasks.data.demo import write_demo_data
+from tasks.data.drift import watch_drift
+from tasks.data.ingest import ingest
+from tasks.data.interactions import build_interactions
+from tasks.data.matrix import build_matrix
+from tasks.data.validate import validate
+from tasks.model.adopt import adopt
+from tasks.model.evaluate import evaluate
+from tasks.model.gate import judge
+from tasks.model.train import refit, train
+from tasks.publish.publication import publish
+from tasks.publish.rules import apply_rules
+from tasks.publish.tables import materialize
+from tasks.read.terminal import digest_of_tables
+from tasks.run.handles import Events, Interactions, Matrix, Rules
+from tasks.run.warehouse import Run, open_run
+from tasks.settings.config import Config
 
 N_USERS = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
 N_CATALOGUES = int(sys.argv[2]) if len(sys.argv) > 2 else 1
@@ -108,11 +108,11 @@ def night(config: Config) -> None:
 
 def refreshed(config: Config, is_full: bool) -> tuple[float, str]:
     """Seconds that the tables take, and their digest. Nothing is published, so that each starts from the night's."""
-    reuse = (lambda *_: None) if is_full else tasks.materialize.reuse_earlier
+    reuse = (lambda *_: None) if is_full else tasks.publish.tables.reuse_earlier
     with open_run(config) as run:
         parts = prepared(run)
         model = adopt.fn(run, parts[2])
-        with patch.object(tasks.materialize, "reuse_earlier", reuse):
+        with patch.object(tasks.publish.tables, "reuse_earlier", reuse):
             started = time.perf_counter()
             done = materialize.fn(run, *parts, model)
             seconds = time.perf_counter() - started

@@ -13,9 +13,9 @@ from pathlib import Path
 import duckdb
 from prefect.logging import disable_run_logger
 
-from tasks.config import Config
-from tasks.ingest import ingest
-from tasks.warehouse import open_run
+from tasks.data.ingest import ingest
+from tasks.run.warehouse import open_run
+from tasks.settings.config import Config
 
 EVENTS = """
     select

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import yaml
 
-from tasks.plain_text import plain_in_template
+from tasks.report.plain_text import plain_in_template
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

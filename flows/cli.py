@@ -15,13 +15,14 @@ from types import TracebackType
 from typing import Any, NoReturn, TextIO
 
 from flows.engine import run_flow
-from tasks import history, published
-from tasks.config import DEMO, Config, find_config, read_config, reference
 from tasks.errors import InputError, WarehouseBusy
-from tasks.quoting import visible, visible_lines
-from tasks.records import begin_to_name
-from tasks.trouble import out_of_memory, out_of_reach
-from tasks.warehouse import current_run_id
+from tasks.publish import history
+from tasks.read import terminal as published
+from tasks.run.failures import out_of_memory, out_of_reach
+from tasks.run.quoting import visible, visible_lines
+from tasks.run.records import begin_to_name
+from tasks.run.warehouse import current_run_id
+from tasks.settings.config import DEMO, Config, find_config, read_config, reference
 
 Command = Callable[[Config, argparse.Namespace], int]
 REJECTED = 3
@@ -319,7 +320,7 @@ def _explain(config: Config, options: argparse.Namespace) -> int:
 
 
 def _score(config: Config, options: argparse.Namespace) -> int:
-    from tasks.score import check_pairs
+    from tasks.read.score import check_pairs
 
     check_pairs(config, options.pairs, options.out)
     from flows.tables import score
@@ -331,7 +332,7 @@ def _score(config: Config, options: argparse.Namespace) -> int:
 
 
 def _export(config: Config, options: argparse.Namespace) -> int:
-    from tasks.export import check_export
+    from tasks.read.export import check_export
 
     check_export(config, options.out)
     from flows.tables import export
@@ -359,7 +360,7 @@ def _publish(config: Config, options: argparse.Namespace) -> int:
 
 
 def _forget(config: Config, options: argparse.Namespace) -> int:
-    from tasks.forget import forget
+    from tasks.data.removal.forget import forget
 
     ids = options.users + (_lines(options.file) if options.file else [])
     if not ids:
@@ -391,7 +392,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _withdraw(config: Config, options: argparse.Namespace) -> int:
-    from tasks import withdraw
+    from tasks.data.removal import withdraw
 
     if options.undo:
         say(f"{withdraw.undo(config, options.path)} is read again by the next run, where it still is")
@@ -421,7 +422,7 @@ def _republish(config: Config, kind: str, why: str) -> int:
 def _report(config: Config, options: argparse.Namespace) -> int:
     import webbrowser
 
-    from tasks.report import find_report
+    from tasks.report.report import find_report
 
     path = find_report(config, options.run_id)
     say(path)
@@ -438,7 +439,7 @@ def _explore(config: Config, options: argparse.Namespace) -> int:
 
 
 def _init(options: argparse.Namespace) -> int:
-    from tasks.propose import propose, write
+    from tasks.data.sources.propose import propose, write
 
     proposal = propose(options.files, options.items, options.out)
     write(proposal, options.out)

@@ -2,13 +2,13 @@
 
 from prefect import flow
 
-from tasks.config import GivenConfig, given_config
-from tasks.drift import watch_drift
-from tasks.expectations import check_expectations
-from tasks.ingest import ingest
-from tasks.stages import Events, Validated
-from tasks.validate import validate
-from tasks.warehouse import end_run, open_run
+from tasks.data.drift import watch_drift
+from tasks.data.expectations import check_expectations
+from tasks.data.ingest import ingest
+from tasks.data.validate import validate
+from tasks.run.handles import Events, Validated
+from tasks.run.warehouse import end_run, open_run
+from tasks.settings.config import GivenConfig, given_config
 
 
 @flow(name="ingest")

@@ -7,10 +7,10 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from tasks import explore
-from tasks.config import Config
 from tasks.errors import InputError
-from tasks.published import open_published
+from tasks.read import explore
+from tasks.read.terminal import open_published
+from tasks.settings.config import Config
 
 HOST = "127.0.0.1"
 POLICY = (

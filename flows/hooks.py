@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.config import Config, given_config
-from tasks.report import find_report
-from tasks.warehouse import end_lost_run
+from tasks.report.report import find_report
+from tasks.run.warehouse import end_lost_run
+from tasks.settings.config import Config, given_config
 
 if TYPE_CHECKING:
     from prefect import Flow

@@ -4,23 +4,23 @@ from prefect import flow, get_run_logger
 from prefect.states import Completed, State
 
 from flows.hooks import record_end
-from tasks.candidates import check_candidates
-from tasks.config import GivenConfig, given_config
-from tasks.drift import watch_drift
-from tasks.evaluate import evaluate
-from tasks.expectations import check_expectations
-from tasks.gate import judge
-from tasks.ingest import ingest
-from tasks.interactions import build_interactions
-from tasks.materialize import materialize
-from tasks.matrix import build_matrix
-from tasks.publish import publish
-from tasks.report import reported_run
-from tasks.rules import apply_rules
-from tasks.stages import Outcome
-from tasks.train import check_device, refit, train
-from tasks.validate import validate
-from tasks.warehouse import end_run
+from tasks.data.drift import watch_drift
+from tasks.data.expectations import check_expectations
+from tasks.data.ingest import ingest
+from tasks.data.interactions import build_interactions
+from tasks.data.matrix import build_matrix
+from tasks.data.validate import validate
+from tasks.model.evaluate import evaluate
+from tasks.model.gate import judge
+from tasks.model.train import check_device, refit, train
+from tasks.publish.candidates import check_candidates
+from tasks.publish.publication import publish
+from tasks.publish.rules import apply_rules
+from tasks.publish.tables import materialize
+from tasks.report.report import reported_run
+from tasks.run.handles import Outcome
+from tasks.run.warehouse import end_run
+from tasks.settings.config import GivenConfig, given_config
 
 
 @flow(name="nightly", on_crashed=[record_end], on_cancellation=[record_end])

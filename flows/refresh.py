@@ -4,21 +4,21 @@ from prefect import flow, get_run_logger
 from prefect.states import Completed, State
 
 from flows.hooks import record_end
-from tasks.adopt import adopt
-from tasks.candidates import check_candidates
-from tasks.config import Config, GivenConfig, given_config
+from tasks.data.expectations import check_expectations
+from tasks.data.ingest import ingest, take_stock
+from tasks.data.interactions import build_interactions
+from tasks.data.matrix import build_matrix
+from tasks.data.validate import validate, validate_what_is_left
 from tasks.errors import RunUnderWay
-from tasks.expectations import check_expectations
-from tasks.ingest import ingest, take_stock
-from tasks.interactions import build_interactions
-from tasks.materialize import materialize
-from tasks.matrix import build_matrix
-from tasks.publish import publish
-from tasks.report import reported_run
-from tasks.rules import apply_rules
-from tasks.stages import Events
-from tasks.validate import validate, validate_what_is_left
-from tasks.warehouse import Run, end_run
+from tasks.model.adopt import adopt
+from tasks.publish.candidates import check_candidates
+from tasks.publish.publication import publish
+from tasks.publish.rules import apply_rules
+from tasks.publish.tables import materialize
+from tasks.report.report import reported_run
+from tasks.run.handles import Events
+from tasks.run.warehouse import Run, end_run
+from tasks.settings.config import Config, GivenConfig, given_config
 
 
 @flow(name="refresh", on_crashed=[record_end], on_cancellation=[record_end])

@@ -2,8 +2,8 @@
 
 from prefect import flow, get_run_logger
 
-from tasks.config import GivenConfig, given_config
-from tasks.history import roll_back
+from tasks.publish.history import roll_back
+from tasks.settings.config import GivenConfig, given_config
 
 
 @flow(name="rollback")

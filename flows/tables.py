@@ -4,10 +4,10 @@ from pathlib import Path
 
 from prefect import flow
 
-from tasks.config import Config
-from tasks.export import Format, export_vectors
-from tasks.score import score_file
-from tasks.stages import Exported, Scored
+from tasks.read.export import Format, export_vectors
+from tasks.read.score import score_file
+from tasks.run.handles import Exported, Scored
+from tasks.settings.config import Config
 
 
 @flow

@@ -21,11 +21,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-import tasks.pictures
+import tasks.report.charts
 from flows.cli import silence_duckdb_at_exit
-from tasks.config import Config
-from tasks.pictures import Picture
-from tasks.stages import Outcome
+from tasks.report.charts import Picture
+from tasks.run.handles import Outcome
+from tasks.settings.config import Config
 
 atexit.register(silence_duckdb_at_exit)
 os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"  # starting one takes 15 s: use prefect_server
@@ -75,7 +75,7 @@ def keep_database(made: Path, path: Path) -> None:
 def hardly_any_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws pictures for the report's own tests only: they are half of a small night's time."""
     if request.path.stem not in ("test_report", "test_pages"):
-        monkeypatch.setattr(tasks.pictures, "_picture", undrawn)
+        monkeypatch.setattr(tasks.report.charts, "_picture", undrawn)
 
 
 def undrawn(name: str, title: str, words: str, draw: Callable) -> Picture:
@@ -235,7 +235,7 @@ ODD_USER, ODD_TITLE = '<b>five</b> & "co"', "<script>alert(7)</script>"
 @pytest.fixture(scope="module")
 def nights(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Nights:
     from flows.nightly import nightly
-    from tests.plain_nights import plain_night
+    from tests.support.plain_nights import plain_night
 
     folder = tmp_path_factory.mktemp("nights")
     write_world(folder)

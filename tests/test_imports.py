@@ -24,6 +24,12 @@ FORBIDDEN = {
     "tasks": {"flows"},
     "flows": {"elsa_core", "torch", "scipy", "polars", "duckdb", "numpy", "pyarrow", "great_expectations"},
 }
+STAGES_STAND_ON = ("run", "settings")
+WITHIN_TASKS = {
+    "settings": (),
+    "run": ("settings",),
+    **dict.fromkeys(("data", "model", "publish", "read", "report"), STAGES_STAND_ON),
+}
 
 
 def imports_of(path: Path) -> set[str]:
@@ -43,7 +49,7 @@ def is_task(path: Path) -> bool:
 
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_packages_import_only_what_lies_below_them(package: str) -> None:
-    files = sorted((ROOT / package).glob("*.py"))
+    files = sorted((ROOT / package).rglob("*.py"))
     assert files
     for path in files:
         assert not {name.split(".")[0] for name in imports_of(path)} & FORBIDDEN[package], path
@@ -55,11 +61,31 @@ def test_elsa_core_needs_nothing_but_arithmetic() -> None:
         assert {name.split(".")[0] for name in imports_of(path)} <= allowed, path
 
 
-def test_tasks_do_not_import_each_other() -> None:
-    tasks = {f"tasks.{path.stem}" for path in (ROOT / "tasks").glob("*.py") if is_task(path)}
-    assert len(tasks) == 15
-    for name in tasks:
-        assert not imports_of(ROOT / f"{name.replace('.', '/')}.py") & (tasks - {name}), name
+@pytest.mark.parametrize("package", WITHIN_TASKS)
+def test_packages_of_tasks_know_what_they_stand_on_and_no_other(package: str) -> None:
+    allowed = {"errors", package, *WITHIN_TASKS[package]}
+    files = sorted((ROOT / "tasks" / package).rglob("*.py"))
+    assert files
+    for path in files:
+        found = {name.split(".")[1] for name in imports_of(path) if name.startswith("tasks.")}
+        assert found <= allowed, path
+
+
+def test_every_package_of_tasks_has_its_rule() -> None:
+    packages = {path.parent.name for path in (ROOT / "tasks").glob("*/__init__.py")}
+    assert packages == set(WITHIN_TASKS)
+    assert {path.stem for path in (ROOT / "tasks").glob("*.py")} == {"__init__", "errors"}
+
+
+def test_stages_do_not_import_each_other() -> None:
+    stages = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in (ROOT / "tasks").rglob("*.py")
+        if is_task(path)
+    }
+    assert len(stages) == 15
+    for name in stages:
+        assert not imports_of(ROOT / f"{name.replace('.', '/')}.py") & (stages - {name}), name
 
 
 def test_elsa_core_reads_no_environment() -> None:

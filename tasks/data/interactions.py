@@ -1,0 +1,99 @@
+"""Events into one row per (user, item): what counts, how much, and what was merely seen."""
+
+from typing import TYPE_CHECKING
+
+from prefect import get_run_logger, task
+
+from tasks.errors import InputError
+from tasks.run.progress import working
+from tasks.run.resume import resumable
+from tasks.run.retries import RETRIES
+from tasks.run.handles import Interactions
+from tasks.run.warehouse import Run, attach_events, connect, digest_of_file, first_row, sql
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+FEW = 0.1  # of the pairs count: whoever configured that may not have meant these events
+MAX_HALF_LIVES = 20  # an older event counts as one of this age, a millionth, so that it still counts
+
+
+@task(**RETRIES)
+@resumable("interactions", Interactions, reads=("source", "quarantine", "interactions", "policy_configs"))
+def build_interactions(run: Run) -> Interactions:
+    """Writes interactions.parquet, sorted by user and item. Raises InputError if nothing is left that counts."""
+    rules = run.config.interactions
+    weights = run.config.event_weights
+    path = run.folder / "interactions.parquet"
+    with working("interactions"), connect(":memory:", run.config) as connection:
+        attach_events(connection, run)
+        connection.execute(
+            sql("interactions"),
+            {
+                "min_value": rules.min_value,
+                "event_types": list(weights),
+                "event_weights": list(weights.values()),
+                "half_life_days": rules.half_life_days,
+                "max_half_lives": MAX_HALF_LIVES,
+                "binarize": rules.binarize,
+            },
+        )
+        _warn_of_unknown_types(connection, list(weights))
+        n_before = first_row(connection, sql("interaction_counts"))[1]
+        n_capped = _cap_users(connection, rules.max_user_interactions)
+        support = {"min_users": rules.min_item_interactions, "min_items": rules.min_user_interactions}
+        while first_row(connection, sql("drop_rare"), support)[0]:
+            pass
+        n_pairs, n_counting, n_users, n_items = first_row(connection, sql("interaction_counts"))
+        if not n_counting:
+            raise InputError(
+                f"no interactions are left: {n_before:,} of {n_pairs:,} pairs of a user and an item count under "
+                f"{_weighing(run)}; all of those fall to {_support(run)}; lower these limits, or raise a max_ one"
+            )
+        connection.execute(f"copy (from interactions order by user_id, item_id) to '{path}' (format parquet)")
+    if n_counting < FEW * n_pairs:
+        get_run_logger().warning(
+            f"only {n_counting:,} of {n_pairs:,} pairs of a user and an item count ({n_counting / n_pairs:.1%}); "
+            f"{n_pairs - n_before:,} fall to {_weighing(run)}, {n_before - n_counting:,} to {_support(run)}"
+        )
+    get_run_logger().info(
+        "%s interactions of %s users and %s items count; %s pairs were merely seen",
+        f"{n_counting:,}",
+        f"{n_users:,}",
+        f"{n_items:,}",
+        f"{n_pairs - n_counting:,}",
+    )
+    handle = Interactions(path.name, n_users, n_items, n_counting, n_capped, digest_of_file(path))
+    run.record("interactions", handle)
+    return handle
+
+
+def _weighing(run: Run) -> str:
+    """What decides whether an event counts, in words."""
+    values = f"interactions.min_value={run.config.interactions.min_value}"
+    return f"{values} and event_values={list(run.config.event_weights) or 'all'}"
+
+
+def _support(run: Run) -> str:
+    """What decides whether users and items have enough of them, in words."""
+    rules = run.config.interactions
+    limits = rules.model_dump(include={"min_user_interactions", "min_item_interactions", "max_user_interactions"})
+    return " or ".join(f"{name}={limit}" for name, limit in limits.items() if limit is not None)
+
+
+def _cap_users(connection: "DuckDBPyConnection", most: int | None) -> int:
+    """Lets only the latest of a user's pairs count, if there is a limit, and returns how many users it hits."""
+    if most is None:
+        return 0
+    n_capped = first_row(connection, sql("users_above_cap"), {"most": most})[0]
+    if n_capped:
+        connection.execute(sql("cap_users"), {"most": most})
+        get_run_logger().warning(f"{n_capped:,} users have more than {most:,} items; their latest ones count")
+    return n_capped
+
+
+def _warn_of_unknown_types(connection: "DuckDBPyConnection", types: list[str]) -> None:
+    found = {kind for (kind,) in connection.execute("select distinct event_type from warehouse.events").fetchall()}
+    for kind in types:
+        if kind not in found:
+            get_run_logger().warning(f"interactions.event_values names {kind!r}, but no event is of that type")

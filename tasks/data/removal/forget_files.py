@@ -1,0 +1,215 @@
+"""Forgotten people taken out of a run's files and published tables, which are written anew and then replaced."""
+
+import shutil
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.settings.config import Config
+from tasks.errors import InputError, WarehouseBusy
+from tasks.run.durable import identity, put_in_place, sync
+from tasks.data.ledger import know_forgotten
+from tasks.run.quoting import identifier, literal
+from tasks.run.records import read_manifest
+from tasks.data.removal.redact import without
+from tasks.run.warehouse import connect, first_row, flipping, sql, write_json
+from tasks.run.integrity import REPLACING
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+OF_ALL_USERS = ("interactions.npz", "seen.npz")  # a row each user, in the order of users.parquet
+OF_SOME_USERS = ("train.npz", "validation_fold_in.npz", "validation_targets.npz", "test_fold_in.npz",
+                 "test_targets.npz", "per_user.npz")  # fmt: skip
+ASIDE = "forgotten"  # how the names of new files end until they are put in place
+
+
+def leave_run(config: Config, folder: Path, ids: list[str]) -> list[str]:
+    """Takes the forgotten out of a run's files and its published tables. Returns the files that are damaged.
+
+    All that is new is written first, beside the old, and put into its place at the end: a kill tears nothing apart.
+    """
+    warehouse = folder.parents[1]
+    tables = warehouse / "published" / f"{folder.name}.duckdb"
+    files = [*sorted(folder.glob("*.parquet")), *sorted(tables.with_suffix("").glob("*.parquet"))]
+    with flipping(warehouse):
+        _finish_replacing(folder)
+        found, damaged = _with_them(config, [*files, *([tables] if tables.exists() else [])], ids)
+        changed = list(found)
+        if (users := folder / "users.parquet") in found:
+            more, unreadable = _leave_matrices(config, users)
+            changed, damaged = changed + more, damaged + unreadable
+        for path in found:
+            if path.suffix == ".parquet":
+                _leave_parquet(config, path)
+            else:
+                _leave_tables(config, path, ids)
+        if changed:
+            _begin_replacing(folder, changed)
+            _finish_replacing(folder)
+    return damaged
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{ASIDE}")
+
+
+def _begin_replacing(folder: Path, changed: list[Path]) -> None:
+    """Writes down in the run's manifest that all new files are there, with their sizes and digests."""
+    warehouse = folder.parents[1]
+    for path in changed:
+        sync(_aside(path))
+    new = {str(path.relative_to(warehouse)): identity(_aside(path)) for path in changed}
+    try:
+        write_json(folder / "manifest.json", read_manifest(folder) | {REPLACING: new})
+    except InputError:  # a damaged manifest: nothing can go on with such a run, nor compare its files
+        for path in changed:
+            put_in_place(_aside(path), path)
+
+
+def _finish_replacing(folder: Path) -> None:
+    """Puts new files into their places, if all were there; if not, they go."""
+    warehouse, manifest = folder.parents[1], {}
+    with suppress(InputError):
+        manifest = read_manifest(folder)
+    new = manifest.pop(REPLACING, {})
+    for path in (warehouse / name for name in new):
+        if _aside(path).exists() and path.exists():
+            put_in_place(_aside(path), path)
+    if new:
+        if f"runs/{folder.name}/users.parquet" in new:
+            for name in OF_SOME_USERS:
+                (folder / name).unlink(missing_ok=True)
+        files = manifest.get("published", {})
+        renewed = files | {name: new[name] for name in files if name in new}
+        write_json(folder / "manifest.json", manifest | {"published": renewed})
+    published = warehouse / "published"
+    left = [*folder.glob(f"*.{ASIDE}"), *published.glob(f"{folder.name}*.{ASIDE}"),
+            *(published / folder.name).glob(f"*.{ASIDE}")]  # fmt: skip
+    for path in left:
+        path.unlink()
+
+
+def _with_them(config: Config, files: list[Path], ids: list[str]) -> tuple[list[Path], list[str]]:
+    """Those of the files that have rows of forgotten people, or texts with the ids, and those that are damaged."""
+    import duckdb
+
+    found, damaged = [], []
+    for path in files:
+        has_them = _parquet_has_them if path.suffix == ".parquet" else _tables_have_them
+        try:
+            with _with_forgotten(config) as connection:
+                found += [path] if has_them(connection, path, ids) else []
+        except (duckdb.Error, OSError) as error:
+            said = str(error).splitlines()[0]
+            if "could not set lock" in said.lower():
+                raise WarehouseBusy(f"{path}: another program has it open; close that, run again ({said})") from None
+            if isinstance(error, duckdb.OutOfMemoryException) or "permission denied" in said.lower():
+                raise
+            damaged.append(f"{path} ({said})")
+    return found, damaged
+
+
+def _with_forgotten(config: Config) -> "DuckDBPyConnection":
+    """A connection that knows is_forgotten(id)."""
+    connection = connect(":memory:", config)
+    events = Path(config.warehouse).absolute() / "events.duckdb"
+    connection.execute(f"attach {literal(str(events))} as warehouse (read_only)")
+    know_forgotten(connection, config.source.ids, "warehouse.forgotten_people")
+    return connection
+
+
+def _rows(path: Path) -> str:
+    return f"read_parquet({literal(str(path))}, hive_partitioning = false)"
+
+
+def _columns(connection: "DuckDBPyConnection", path: Path) -> list[str]:
+    return [name for name, *_ in connection.execute(f"describe from {_rows(path)}").fetchall()]
+
+
+def _parquet_has_them(connection: "DuckDBPyConnection", path: Path, ids: list[str]) -> bool:
+    query = f"select exists (from {_rows(path)} where is_forgotten(user_id))"
+    return "user_id" in _columns(connection, path) and first_row(connection, query)[0]
+
+
+def _tables_have_them(connection: "DuckDBPyConnection", path: Path, ids: list[str]) -> bool:
+    connection.execute(f"attach {literal(str(path))} as published (read_only)")
+    query = "select exists (from published.{} where is_forgotten(user_id))"
+    has_rows = any(first_row(connection, query.format(table))[0] for table in _tables_of_users(connection))
+    return has_rows or bool(_redacted_results(connection, ids))
+
+
+def _leave_matrices(config: Config, users: Path) -> tuple[list[Path], list[str]]:
+    """Takes the forgotten out of the matrices of all users; a resumed run makes the others anew.
+
+    Returns those that are written anew, and those that are damaged.
+    """
+    import numpy as np
+    import polars as pl
+    from scipy import sparse
+
+    stays = np.ones(pl.read_parquet(users, hive_partitioning=False).height, dtype=bool)
+    with _with_forgotten(config) as connection:
+        gone = connection.execute(f"select user_idx from {_rows(users)} where is_forgotten(user_id)").fetchnumpy()
+    stays[gone["user_idx"]] = False
+    changed, damaged = [], []
+    for path in (path for name in OF_ALL_USERS if (path := users.with_name(name)).exists()):
+        try:
+            X = sparse.load_npz(path)
+        except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
+            damaged.append(f"{path} ({error})")
+            continue
+        if X.shape[0] != len(stays):
+            damaged.append(f"{path} ({X.shape[0]:,} rows, but there are {len(stays):,} users)")
+            continue
+        with _aside(path).open("wb") as file:
+            sparse.save_npz(file, X[np.flatnonzero(stays)], compressed=False)
+        changed.append(path)
+    return changed, damaged
+
+
+def _leave_parquet(config: Config, path: Path) -> None:
+    """Writes the file anew without the forgotten, beside it; user_idx counts on without a gap."""
+    with _with_forgotten(config) as connection:
+        is_numbered = "user_idx" in _columns(connection, path)
+        number = "replace (cast(row_number() over () - 1 as uinteger) as user_idx)" if is_numbered else ""
+        query = f"select * {number} from {_rows(path)} where not is_forgotten(user_id)"
+        connection.execute(f"copy ({query}) to {literal(str(_aside(path)))} (format parquet)")
+
+
+def _leave_tables(config: Config, path: Path, ids: list[str]) -> None:
+    """Writes a published file anew without the forgotten, beside it. Whoever has the old one open keeps it."""
+    shutil.copyfile(path, _aside(path))
+    with _with_forgotten(config) as connection:
+        connection.execute(f"attach {literal(str(_aside(path)))} as published")
+        for table in _tables_of_users(connection):
+            connection.execute(f"delete from published.{table} where is_forgotten(user_id)")
+        for (rule, old), new in _redacted_results(connection, ids).items():
+            query = "update published.validation_results set observed = $new where observed = $old and rule = $rule"
+            connection.execute(query, {"rule": rule, "old": old, "new": new})
+        connection.execute("detach published")
+    rewrite_database(config, _aside(path))
+
+
+def _tables_of_users(connection: "DuckDBPyConnection") -> list[str]:
+    return [identifier(name) for (name,) in connection.execute(sql("forget/tables_of_users")).fetchall()]
+
+
+def _redacted_results(connection: "DuckDBPyConnection", ids: list[str]) -> dict[tuple[str, str], str]:
+    """By rule and what it observed, where that names one of the ids, what is to stand there instead."""
+    query = "select distinct rule, observed from published.validation_results where observed is not null"
+    rows = connection.execute(query).fetchall()
+    return {(rule, old): new for rule, old in rows if (new := without(old, ids, about=rule)) != old}
+
+
+def rewrite_database(config: Config, path: Path) -> None:
+    """Writes a DuckDB file anew, because a deleted row stays on its pages until they are used again."""
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    for left in (unfinished, unfinished.with_name(f"{unfinished.name}.wal")):
+        left.unlink(missing_ok=True)
+    with connect(":memory:", config) as connection:
+        connection.execute(f"attach {literal(str(path))} as old (read_only)")
+        connection.execute(f"attach {literal(str(unfinished))} as new (storage_version 'v1.5.0')")
+        connection.execute("copy from database old to new")
+    put_in_place(unfinished, path)

@@ -1,0 +1,1 @@
+"""Training, the comparison with the published model, and the gate."""

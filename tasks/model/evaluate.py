@@ -1,0 +1,203 @@
+"""The evaluation model on the test users, beside popularity and the published run's evaluation model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from prefect import get_run_logger, task
+
+from tasks.model.champion import comparable_champion, load_champion
+from tasks.model.segments import find_segments
+from tasks.run.catalogue import load_catalogue
+from tasks.run.handles import COMMON_ITEMS, Evaluation, Trained
+from tasks.run.progress import working
+from tasks.run.resume import CHAMPION, METADATA, resumable
+from tasks.run.warehouse import Run
+
+if TYPE_CHECKING:
+    import numpy as np
+    from scipy.sparse import csr_array
+
+    from elsa_core import Capped
+    from elsa_core.linear import LinearModel
+
+
+@dataclass(frozen=True)
+class TestUsers:
+    """What the models are shown of the test users, and what is hidden from them: (users, n_items) each."""
+
+    fold_in: "csr_array"
+    targets: "csr_array"
+
+
+@task
+@resumable(
+    "evaluate",
+    Evaluation,
+    reads=(
+        "policy_configs",
+        "evaluation",
+        "gate",
+        "interactions",
+        "holdout",
+        "recommendations",
+        "seed",
+        CHAMPION,
+        METADATA,
+    ),
+)
+def evaluate(run: Run, trained: Trained) -> Evaluation:
+    """Writes every metric's mean and interval, and its value for each test user, for each model."""
+    import numpy as np
+    import polars as pl
+    from scipy import sparse
+
+    import elsa_core
+
+    device = run.config.policy_configs.policy.device
+    users = _load_test_users(run)
+    popularity = elsa_core.Popularity.fit(sparse.load_npz(run.folder / "train.npz"))
+    tonight = elsa_core.load(run.folder / trained.path, device)
+    models = {_own_name(run): tonight, "popularity": popularity}
+    with working("models to compare with") as show:
+        models |= _alternatives(run, tonight, show) | _capped_model(run, tonight)
+    champion, reason = comparable_champion(run)
+    if champion is not None:
+        models["champion"] = load_champion(run, champion, "evaluation_model")
+    get_run_logger().info("champion: %s", champion or reason)
+    rows, per_user, lists = [], {}, {}
+    with working("evaluation") as show:
+        for n_done, (name, model) in enumerate(models.items()):
+            show("evaluation", n_done / len(models))
+            lists[name], _ = model.recommend(users.fold_in, max(run.config.evaluation.cutoffs))
+            own_rows, own_values = _judge(run, lists[name], users, popularity.share)
+            rows += [{"model": name, **row} for row in own_rows]
+            per_user |= {f"{name}/{metric}": values for metric, values in own_values.items()}
+    compared = {name: lists[name] for name in lists if name in (_own_name(run), "champion")}
+    with working("evaluation of segments"):
+        per_user |= _in_segments(run, compared, users, popularity.n_users_of)
+    unknown = {}
+    if champion is not None:
+        unknown = {name: _share_unknown(models[name], users) for name in compared}
+        per_user |= _on_common_items(run, tonight, models["champion"], users)
+    pl.DataFrame(rows).write_parquet(run.folder / "metrics.parquet")
+    np.savez(run.folder / "per_user.npz", **per_user)
+    for row in rows:
+        if row["metric"] == "ndcg":
+            get_run_logger().info(
+                "%s: nDCG@%s %.4f (%.4f to %.4f)", *(row[key] for key in ("model", "k", "value", "low", "high"))
+            )
+    means = {f"{row['metric']}@{row['k']}": row["value"] for row in rows if row["model"] == _own_name(run)}
+    handle = Evaluation("metrics.parquet", "per_user.npz", users.targets.shape[0], means, champion, reason, unknown)
+    run.record("evaluate", handle)
+    return handle
+
+
+def _own_name(run: Run) -> str:
+    return run.config.policy_configs.policy.policy_type
+
+
+def _alternatives(run: Run, tonight: "LinearModel", show: Callable[..., None]) -> "dict[str, LinearModel]":
+    """What could be run instead of tonight's ELSA: its low-rank part alone, and EASE where it fits."""
+    from scipy import sparse
+
+    import elsa_core
+
+    policy, models = run.config.policy_configs.policy, {}
+    if policy.policy_type == "elsa" and tonight.residual is not None:
+        models["elsa_low_rank"] = replace(tonight, residual=None, scale=1.0)
+    if policy.policy_type == "elsa" and len(tonight.is_known) <= run.config.evaluation.ease_up_to:
+        names = ("train", "validation_fold_in", "validation_targets")
+        X, *validation = (sparse.load_npz(run.folder / f"{name}.npz") for name in names)
+        k = max(run.config.evaluation.cutoffs)
+        try:
+            models["ease"] = elsa_core.fit_ease(
+                X, tuple(policy.ease_ridge), validation, k=k, device=policy.device,
+                on_progress=lambda step, share: show(f"{step}, to compare with", share),
+            )  # fmt: skip
+        except elsa_core.EaseError as error:
+            get_run_logger().warning("EASE is left out of the comparison: %s", error)
+    return models
+
+
+def _capped_model(run: Run, model: "LinearModel") -> "dict[str, Capped]":
+    """What the cap per category makes of a model, by a name of its own, to be judged beside it; {} without a cap."""
+    from elsa_core import Capped
+
+    cap = run.config.recommendations.max_per_category
+    if cap is None:
+        return {}
+    name = f"{run.config.policy_configs.policy.policy_type}_capped"
+    return {name: Capped(model, load_catalogue(run, datetime.now(UTC)).category, cap)}
+
+
+def _load_test_users(run: Run) -> TestUsers:
+    from scipy import sparse
+
+    return TestUsers(*(sparse.load_npz(run.folder / f"{name}.npz") for name in ("test_fold_in", "test_targets")))
+
+
+def _judge(
+    run: Run, items: "np.ndarray", users: TestUsers, share: "np.ndarray"
+) -> "tuple[list[dict], dict[str, np.ndarray]]":
+    """One row a metric of the lists (users, k) with its interval, and the values for each user where it has them.
+
+    share (n_items,) is each item's share of the training users.
+    """
+    from elsa_core.evaluate import coverage_with_interval, evaluate, mean_with_interval, popularity_of_lists
+
+    cutoffs, seed = run.config.evaluation.cutoffs, run.config.seed
+    n_users, n_items = users.targets.shape
+    per_user = evaluate(items, users.targets, cutoffs)
+    for k in cutoffs:
+        per_user |= popularity_of_lists(items, share, k)
+    means = {name: mean_with_interval(values, seed) for name, values in per_user.items()}
+    means |= {f"coverage@{k}": coverage_with_interval(items, n_items, k, seed) for k in cutoffs}
+    rows = []
+    for metric in run.config.evaluation.metric_names():
+        name, k = metric.split("@")
+        value, low, high = means[metric]
+        rows.append({"metric": name, "k": int(k), "value": value, "low": low, "high": high, "n_users": n_users})
+    return rows, per_user
+
+
+def _in_segments(
+    run: Run, lists: "dict[str, np.ndarray]", users: TestUsers, popularity: "np.ndarray"
+) -> "dict[str, np.ndarray]":
+    """The gate's metric of each model's lists in each segment: 'model/metric/segment', nan for users outside."""
+    import numpy as np
+
+    from elsa_core import evaluate
+
+    metric, k = run.config.compared_metric, max(run.config.evaluation.cutoffs)
+    values = {}
+    for segment in find_segments(run, users.fold_in, users.targets, popularity):
+        for name, items in lists.items():
+            inside = evaluate(items, users.targets, [k], among=segment.items)[metric]
+            values[f"{name}/{metric}/{segment.name}"] = (
+                inside if segment.users is None else np.where(segment.users, inside, np.nan)
+            )
+    return values
+
+
+def _on_common_items(
+    run: Run, tonight: "LinearModel", champion: "LinearModel", users: TestUsers
+) -> "dict[str, np.ndarray]":
+    """Both models' values where only items that both know are candidates and targets; {} if they know the same."""
+    from elsa_core import evaluate
+
+    common = tonight.is_known & champion.is_known
+    if (tonight.is_known == champion.is_known).all() or not common[users.targets.indices].any():
+        return {}
+    metric, k = run.config.compared_metric, max(run.config.evaluation.cutoffs)
+    values = {}
+    for name, model in ((_own_name(run), tonight), ("champion", champion)):
+        items, _ = model.recommend(users.fold_in, k, allowed=common)
+        values[f"{name}/{metric}/{COMMON_ITEMS}"] = evaluate(items, users.targets, [k], among=common)[metric]
+    return values
+
+
+def _share_unknown(model: "LinearModel", users: TestUsers) -> float:
+    """The share of targets that the model cannot recommend, because its training saw no user with them."""
+    return float((~model.is_known[users.targets.indices]).mean())

@@ -1,0 +1,1 @@
+"""Output tables: what goes into them, and what readers get."""

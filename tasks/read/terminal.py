@@ -1,0 +1,192 @@
+"""Reading the published tables and the history of runs, for people at a terminal."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.errors import InputError
+from tasks.run.failures import cure
+from tasks.run.integrity import require_size
+from tasks.run.lock import age
+from tasks.run.quoting import typeable, visible
+from tasks.run.warehouse import connect, current_run_id, first_row, intact, look_at_runs, publications, sql
+from tasks.settings.config import Config
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query that a reader can paste, and what it returns now, as a text table."""
+
+    text: str
+    output: str
+
+
+def recommend(config: Config, user_id: str, k: int) -> str:
+    """The user's list with titles, as text. Raises InputError for a user without one."""
+    return _rows(
+        config,
+        "queries/recommend",
+        {"user_id": user_id, "k": k},
+        f"user {visible(user_id)} occurs in no event of the published run, or has seen every item",
+    )
+
+
+def similar(config: Config, item_id: str, k: int) -> str:
+    """The item's neighbours with titles, as text. Raises InputError for an item without any."""
+    return _rows(
+        config,
+        "queries/similar",
+        {"item_id": item_id, "k": k},
+        f"item {visible(item_id)} is not in the published catalogue, or has no neighbours in it; it may have too few "
+        "interactions, or the rules of recommendations leave none",
+    )
+
+
+def explain(config: Config, user_id: str, item_id: str, k: int) -> str:
+    """The score, and the k items of the user's history that make it, as text. Raises InputError if there is none."""
+    pair = {"user_id": user_id, "item_id": item_id}
+    reasons = _rows(
+        config,
+        "queries/explain",
+        {**pair, "k": k},
+        f"user {visible(user_id)} has no history that counts, or has only this item, or the published model has "
+        f"no weights for item {visible(item_id)}",
+    )
+    with open_published(config) as connection:
+        score, title, n = first_row(connection, sql("queries/explained"), pair)
+    named = visible(f"item {item_id} ({title})" if title else f"item {item_id}")
+    return f"{named} scores {score:.4f} for user {visible(user_id)}, from {n} items of the history\n{reasons}"
+
+
+def rejected(config: Config, n: int) -> str:
+    """How many rows of which file were quarantined for which reason, and the first n of them, as text."""
+    path = Path(config.warehouse).absolute() / "events.duckdb"
+    nothing = InputError(f"{config.warehouse} holds no events yet; take some in with: elsa ingest --config FILE")
+    if not path.exists():
+        raise nothing
+    with intact(path), connect(path, config, read_only=True) as connection:
+        if not first_row(connection, "select count(*) from duckdb_tables() where table_name = 'rejected_events'")[0]:
+            raise nothing
+        counts = connection.sql(sql("queries/rejected_by_file"))
+        if not counts.fetchall():
+            return "no row was quarantined"
+        rows = connection.sql(sql("queries/rejected"), params={"n": n})
+        return f"{_as_text(connection.sql(sql('queries/rejected_by_file')))}\n{_as_text(rows)}"
+
+
+def runs(config: Config) -> str:
+    """All runs, newest first: how they ended, the gate's metric, age; an arrow marks the one that is published."""
+    warehouse = Path(config.warehouse).absolute()
+    manifests, why = look_at_runs(warehouse)
+    known = {manifest["run_id"]: _about(manifest) for manifest in manifests}
+    damaged = {run_id: ("", "damaged", "", [f"manifest.json: {said}"]) for run_id, said in why.items()}
+    if not known | damaged:
+        raise InputError(f"{config.warehouse} has no runs yet; start one with: elsa nightly --config FILE")
+    last = {entry["run_id"]: entry for entry in publications(warehouse)}
+    current = current_run_id(warehouse)
+    lines = [f"  {'run':<24}{'age':<9}{'verdict':<12}{'metric':<20}notes"]
+    for run_id, (since, verdict, metric, notes) in sorted((known | damaged).items(), reverse=True):
+        if run_id in last and last[run_id]["action"] != "publish":
+            notes.append("{action} at {at:.16} by {by}: {reason}".format(**last[run_id]))
+        lines.append(
+            f"{'→' if run_id == current else ' '} {run_id:<24}{since:<9}{verdict:<12}{metric:<20}"
+            f"{visible('; '.join(notes))}".rstrip()
+        )
+    return "\n".join(lines)
+
+
+def _about(manifest: dict) -> tuple[str, str, str, list[str]]:
+    """A run's age, verdict, metric and reasons, as text."""
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(manifest["started_at"])).total_seconds()
+    gate = manifest["stages"].get("gate", {})
+    metric = f"{gate['metric']} {gate['value']:.4f}" if gate.get("value") is not None else ""
+    notes = [(reason.splitlines() or [""])[0] for reason in manifest["reasons"]]
+    return age(seconds), manifest["status"], metric, notes
+
+
+def metrics(config: Config, run_id: str) -> str:
+    """The run's metrics with their 95 % intervals, beside what the gate compares them with, as text."""
+    tonight = config.policy_configs.policy.policy_type
+    return _of_metrics(config, run_id, "queries/metrics", {"tonight": tonight})
+
+
+def models(config: Config, run_id: str) -> str:
+    """Every model that the run judged on the same test users, the best first, as text."""
+    return _of_metrics(config, run_id, "queries/models", {})
+
+
+def digest_of_tables(config: Config, path: Path) -> str:
+    """Of the contents of all tables but the records of how runs went: equal for equal events, configuration and seed.
+
+    Rows count in any order, so that two files are equal if their sorted contents are.
+    """
+    import hashlib
+
+    with connect(path, config, read_only=True) as connection:
+        tables = [name for (name,) in connection.execute(sql("queries/data_tables")).fetchall()]
+        digest = "select count(*), sum(md5_number_lower(cast({0} as varchar))) from {0}"
+        contents = [(name, *first_row(connection, digest.format(name))) for name in tables]
+    return hashlib.sha256(repr(contents).encode()).hexdigest()
+
+
+def _of_metrics(config: Config, run_id: str, query: str, parameters: dict) -> str:
+    path = Path(config.warehouse).absolute() / "runs" / run_id / "metrics.parquet"
+    with connect(":memory:", config) as connection:
+        return _as_text(connection.sql(sql(query), params={"metrics": str(path), **parameters}))
+
+
+def example_queries(config: Config) -> list[Query]:
+    """Three queries to paste, with their real output."""
+    with open_published(config) as connection:
+        user_id = first_row(connection, sql("queries/example_user"))[0]
+        item_id = first_row(connection, sql("queries/example_item"))[0]
+        texts = [
+            sql(f"queries/{name}")
+            .rstrip()
+            .replace("$user_id", _literal(user_id))
+            .replace("$item_id", _literal(item_id))
+            for name in ("example_recommend", "example_similar", "example_popular")
+        ]
+        return [Query(text, _as_text(connection.sql(text))) for text in texts]
+
+
+def _literal(value: object) -> str:
+    return str(value) if isinstance(value, int) else typeable(str(value))
+
+
+@contextmanager
+def open_published(config: Config) -> "Iterator[DuckDBPyConnection]":
+    """The tables that readers get now. Raises InputError before the first publication, and where they are damaged."""
+    path = Path(config.warehouse).absolute() / "current.duckdb"
+    if path.is_symlink() and not path.exists():
+        raise InputError(f"{path} leads to {path.readlink()}, which is gone. {cure(path)}")
+    if not path.exists():
+        raise InputError(
+            f"{config.warehouse} has no published tables yet; make some with: elsa nightly --config FILE"
+        )
+    if (run_id := current_run_id(path.parent)) is not None:
+        require_size(path.parent, run_id)
+    with intact(path), connect(path, config, read_only=True) as connection:
+        yield connection
+
+
+def _rows(config: Config, query: str, parameters: dict, when_empty: str) -> str:
+    with open_published(config) as connection:
+        if not connection.execute(sql(query), parameters).fetchall():
+            raise InputError(when_empty)
+        return _as_text(connection.sql(sql(query), params=parameters))
+
+
+def _as_text(relation: "DuckDBPyRelation") -> str:
+    import io
+    from contextlib import redirect_stdout
+
+    with redirect_stdout(io.StringIO()) as shown:
+        relation.show(max_rows=10_000, max_width=130)
+    return shown.getvalue().rstrip()

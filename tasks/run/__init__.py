@@ -1,0 +1,1 @@
+"""What every stage stands on: warehouse, run, manifest, files, database, lock, errors, logs."""

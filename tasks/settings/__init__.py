@@ -1,0 +1,1 @@
+"""The configuration: its sections, loading it, its reference."""

@@ -1,0 +1,216 @@
+"""A night that is killed, at every step that lasts and at random moments, while others read: nothing torn or lost."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import pickle
+import random
+import shutil
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+import tasks.report.charts
+from tasks.errors import InputError
+from tasks.read.terminal import digest_of_tables
+from tasks.run.warehouse import current_run_id, list_runs
+from tests.conftest import community_events, config, undrawn, write_world
+
+WORKERS = multiprocessing.get_context("forkserver")
+HEAVY = ["torch._dynamo", "great_expectations.expectations", "duckdb_sqlalchemy", "pyarrow.parquet", "polars"]
+WORKERS.set_forkserver_preload(["flows.nightly", "elsa_core", *HEAVY])  # a night then starts in no time
+LASTING = ("replace", "rename", "symlink_to", "chmod", "unlink")  # what changes the warehouse for others, at once
+VERSION = """
+    select
+        run_id,
+        (select sum(md5_number_lower(cast(t as varchar))) from user_topk as t),
+        (select sum(md5_number_lower(cast(t as varchar))) from item_neighbors as t),
+        (select sum(md5_number_lower(cast(t as varchar))) from popular_items as t)
+    from run_info
+    where run_id = (select any_value(run_id) from validation_results having count(distinct run_id) = 1)
+      and run_id = (select max(run_id) from run_metrics)
+"""
+
+
+def night(folder: Path, kill_at: int | None = None, resume: str | None = None) -> None:
+    """A whole night, its tasks called without Prefect's engine; dies before the kill_at-th lasting step."""
+    import torch
+    from prefect import Task
+    from prefect.logging import disable_run_logger
+
+    from flows.nightly import nightly
+
+    os.chdir(folder)
+    torch.set_num_threads(1)
+    tasks.report.charts._picture = undrawn
+    Task.__call__ = lambda task, *arguments, return_state=False: task.fn(*arguments)
+    steps: list[str] = []
+    for name in LASTING:
+        setattr(Path, name, counted(getattr(Path, name), steps, kill_at))
+    with open("night.log", "a") as log, contextlib.redirect_stderr(log), disable_run_logger():
+        Path("ready").touch()
+        try:
+            nightly.fn(config(), resume=resume)
+        except InputError as error:
+            print(error, file=sys.stderr)
+            sys.exit(1)
+    Path("steps.json").write_text(json.dumps(steps))
+
+
+def counted(method: Callable, steps: list[str], kill_at: int | None) -> Callable:
+    def step(path: Path, *arguments, **options):
+        if "warehouse" in path.parts:
+            steps.append(f"{method.__name__} {path.name}")
+            if len(steps) == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return method(path, *arguments, **options)
+
+    return step
+
+
+def read_on(folder: Path, pause: float, name: str) -> None:
+    """Opens the tables again and again, looks twice, and writes down every version and every error that it saw."""
+    found: set[tuple] = set()
+    while not (folder / "stop").exists():
+        try:
+            with duckdb.connect(str(folder / "warehouse" / "current.duckdb"), read_only=True) as connection:
+                first = connection.execute(VERSION).fetchall()
+                time.sleep(pause)
+                again = connection.execute(VERSION).fetchall()
+            found.add(tuple(first[0]) if first == again and len(first) == 1 else ("mixed", *first, *again))
+        except Exception as error:
+            found.add(("error", str(error)))
+    (folder / name).write_bytes(pickle.dumps(found))
+
+
+def watch(folder: Path, name: str) -> None:
+    """Looks at the link whenever a core is free, and writes down whether it was ever missing."""
+    os.nice(19)
+    found: set[tuple] = set()
+    while not (folder / "stop").exists():
+        for _ in range(1000):
+            try:
+                os.readlink(folder / "warehouse" / "current.duckdb")
+            except FileNotFoundError:
+                found.add(("error", "there was no current.duckdb"))
+    (folder / name).write_bytes(pickle.dumps(found))
+
+
+@contextlib.contextmanager
+def readers(folder: Path, pauses: tuple[float, ...] = (0.01, 0.3)) -> Iterator[set[tuple]]:
+    """Reading processes around a block; what they saw is in the set when it ends."""
+    found: set[tuple] = set()
+    started = [
+        WORKERS.Process(target=read_on, args=(folder, pause, f"reader{number}"))
+        for number, pause in enumerate(pauses)
+    ]
+    started.append(WORKERS.Process(target=watch, args=(folder, f"reader{len(pauses)}")))
+    for process in started:
+        process.start()
+    try:
+        yield found
+    finally:
+        (folder / "stop").touch()
+        for process in started:
+            process.join()
+    for number in range(len(started)):
+        found |= pickle.loads((folder / f"reader{number}").read_bytes())
+
+
+def run(folder: Path, **options) -> int:
+    process = WORKERS.Process(target=night, args=(folder,), kwargs=options)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def version(folder: Path) -> tuple:
+    """What readers see without the run: its tables."""
+    with duckdb.connect(str(folder / "warehouse" / "current.duckdb"), read_only=True) as connection:
+        return tuple(connection.execute(VERSION).fetchall()[0][1:])
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """A warehouse with one night behind it and new events before it, and how an undisturbed second night ends."""
+    before, after = tmp_path_factory.mktemp("crash") / "before", tmp_path_factory.mktemp("crash") / "after"
+    before.mkdir()
+    write_world(before)
+    assert run(before) == 0
+    events = community_events()
+    more = events.filter(pl.col("user") < 90).with_columns(pl.col("user") + 1000)
+    pl.concat([events, more]).write_parquet(before / "data" / "more.parquet")
+    (before / "data" / "more.parquet").replace(before / "data" / "ratings.parquet")
+    shutil.copytree(before, after, symlinks=True)
+    (after / "ready").unlink()
+    assert run(after) == 0
+    seconds = (after / "steps.json").stat().st_mtime - (after / "ready").stat().st_mtime
+    made = after / "warehouse"
+    return {
+        "before": before,
+        "seconds": seconds,
+        "steps": json.loads((after / "steps.json").read_text()),
+        "versions": {version(before), version(after)},
+        "digest": digest_of_tables(config(warehouse=str(made)), made / "current.duckdb"),
+    }
+
+
+def disturb(nights: dict, folder: Path, kill_at: int | None, after_seconds: float, resumes: bool) -> Counter:
+    """Kills a night, goes on with it or starts another, and checks all that was promised."""
+    shutil.copytree(nights["before"], folder, symlinks=True)
+    (folder / "ready").unlink()
+    warehouse, counts = folder / "warehouse", Counter()
+    old = current_run_id(warehouse)
+    with readers(folder) as found:
+        process = WORKERS.Process(target=night, args=(folder, kill_at))
+        process.start()
+        while not (folder / "ready").exists():
+            time.sleep(0.005)
+        if kill_at is None:
+            time.sleep(after_seconds)
+            process.kill()
+        process.join()
+        counts["killed" if process.exitcode == -signal.SIGKILL else "ended before the kill"] += 1
+        assert version(folder) in nights["versions"]
+        last = list_runs(warehouse)[-1]
+        counts["killed after the flip" if current_run_id(warehouse) != old else "killed before the flip"] += 1
+        goes_on = resumes and last["run_id"] != old and last["status"] == "died"
+        assert run(folder, resume=last["run_id"] if goes_on else None) == 0, (folder / "night.log").read_text()
+        counts["resumed" if goes_on else "run again"] += 1
+    assert digest_of_tables(config(warehouse=str(warehouse)), warehouse / "current.duckdb") == nights["digest"]
+    assert {one[0] for one in found} <= {run["run_id"] for run in list_runs(warehouse)}, found
+    assert {one[1:] for one in found} <= nights["versions"]
+    assert len({one[0] for one in found}) == len(found), "a run has one version"
+    assert not list(warehouse.glob("published/*unfinished*"))
+    counts["versions seen by readers"] += len(found)
+    return counts
+
+
+def disturb_all(nights: dict, folder: Path, steps: list[int], n_random: int) -> None:
+    rng, counts = random.Random(n_random), Counter()
+    plans = [(step, 0.0) for step in steps] + [(None, rng.uniform(0, nights["seconds"])) for _ in range(n_random)]
+    for number, (kill_at, seconds) in enumerate(plans):
+        counts += disturb(nights, folder / str(number), kill_at, seconds, resumes=number % 3 < 2)
+    print(f"\n{len(steps)} of {len(nights['steps'])} steps and {n_random} random moments: {dict(counts)}")
+    assert counts["killed"] >= len(steps) + 0.7 * n_random
+    assert counts["resumed"] and counts["run again"]
+
+
+def test_killed_now_and_then(nights: dict, tmp_path: Path) -> None:
+    flip = nights["steps"].index("replace current.duckdb.new") + 1
+    assert nights["steps"][flip - 2] == "symlink_to current.duckdb.new"
+    disturb_all(nights, tmp_path, [len(nights["steps"]) // 2, flip + 1], n_random=1)
+
+
+@pytest.mark.slow
+@pytest.mark.crash
+def test_killed_at_every_step_and_at_random_moments(nights: dict, tmp_path: Path) -> None:
+    disturb_all(nights, tmp_path, list(range(1, len(nights["steps"]) + 1)), n_random=60)

@@ -1,0 +1,128 @@
+"""A published file straight from a model and histories, without a night."""
+
+import json
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+from scipy import sparse
+
+from elsa_core import Ease, Model
+from tasks.publish.tables import materialize
+from tasks.run.handles import Events, Interactions, Matrix, Rules, Trained
+from tasks.run.warehouse import Run, sql
+from tests.conftest import config
+
+Ids = list[int] | list[str]
+
+
+def write_published(
+    folder: Path,
+    model: Model | Ease,
+    X: sparse.csr_array,
+    user_ids: Ids,
+    item_ids: Ids,
+    *,
+    seen: sparse.csr_array | None = None,
+    rules: pl.DataFrame | None = None,
+    **changes: dict,
+) -> Path:
+    """The checked file of the model, histories X and what was merely seen; ids in ascending order. No Prefect."""
+    if isinstance(model, Ease):
+        changes["policy_configs"] = {"scoring_policy": {"policy_type": "ease"}}
+    else:
+        changes["policy_configs"] = {"embedding_policy": {"factors": model.item_embeddings.shape[1]}}
+    run = Run(config(warehouse=str(folder / "warehouse"), **changes), "20260101T000000_000000")
+    run.folder.mkdir(parents=True)
+    # as after the stages that files of all nights are gathered by
+    stages = {stage: {} for stage in ("ingest", "evaluate", "gate")}
+    manifest = {"run_id": run.run_id, "status": "running", "started_at": "2026-01-01T00:00:00+00:00", "reasons": [],
+                "replaces": None, "stages": stages, "measured": {}, "last_at": 0.0,
+                "config": run.config.model_dump()}  # fmt: skip
+    (run.folder / "manifest.json").write_text(json.dumps(manifest))
+    seen = X if seen is None else seen
+    for name, matrix in (("interactions", X), ("seen", seen)):
+        sparse.save_npz(run.folder / f"{name}.npz", matrix, compressed=False)
+    users, items = pl.Series("user_id", user_ids), pl.Series("item_id", item_ids)
+    users.to_frame().with_row_index("user_idx").write_parquet(run.folder / "users.parquet")
+    n_users = np.bincount(X.indices, minlength=X.shape[1])
+    items.to_frame().with_columns(n_users=pl.Series(n_users)).with_row_index("item_idx").write_parquet(
+        run.folder / "items.parquet"
+    )
+    row, column = seen.tocoo().coords
+    weight = np.asarray(X[row, column], dtype=np.float32)
+    pl.DataFrame({"user_id": users[row], "item_id": items[column], "weight": weight}).write_parquet(
+        run.folder / "interactions.parquet"
+    )
+    if rules is None:
+        rules = no_rules(items)
+    rules.write_parquet(run.folder / "rules.parquet")
+    _write_records(run)
+    model.save(run.folder / "model")
+    scale = getattr(model, "scale", 0.0)
+    materialize.fn(
+        run,
+        Events(X.nnz, X.nnz, 0, 0, {}, 1, 1, ""),
+        Interactions("interactions.parquet", *X.shape, X.nnz, 0, ""),
+        Matrix(*X.shape, X.nnz, X.shape[0], 0, 0, ""),
+        Rules("rules.parquet", len(rules), 0, ""),
+        Trained("model", run.run_id, None, 0, X.shape[1], 1, scale, None, None, "", "digest"),
+    )
+    final = folder / "current.duckdb"
+    final.symlink_to(run.warehouse / "published" / f"{run.run_id}.duckdb.unfinished")
+    return final
+
+
+def no_rules(item_ids: pl.Series) -> pl.DataFrame:
+    """What rules.parquet says where nothing is configured."""
+    moment = pl.lit(None, dtype=pl.Datetime("us", "UTC"))
+    return item_ids.to_frame().with_columns(
+        category=pl.lit(None, dtype=pl.String), is_hidden=False, available_from=moment, available_until=moment,
+        is_allowed=True,
+    )  # fmt: skip
+
+
+def _write_records(run: Run) -> None:
+    """The files that later stages of a night would have written, of one row each."""
+    number, text = pl.lit(0.5), pl.lit("x")
+    measured = {"metric": text, "value": number, "low": number, "high": number}
+    one = pl.DataFrame({"k": [10]})
+    one.select("k", model=text, n_users=1, **measured).write_parquet(run.folder / "metrics.parquet")
+    checks = one.select(name=text, segment=text, n_users=1, **measured, threshold=number, passed=True, verdict=text)
+    checks.write_parquet(run.folder / "gate_checks.parquet")
+    for name in ("validation", "drift"):
+        rows = one.select(rule=text, severity=text, passed=True, observed=text)
+        rows.write_parquet(run.folder / f"{name}.parquet")
+    with duckdb.connect(str(run.events)) as connection:
+        connection.execute(sql("drift/history"))
+        connection.execute("create table events as select timestamp '2026-01-01' as timestamp")
+        users = str(run.folder / "items.parquet")
+        connection.execute(
+            f"create table items as select item_id, 'Title of ' || item_id as title from read_parquet('{users}')"
+        )
+
+
+def random_model(n_items: int, rng: np.random.Generator, *, has_residual: bool = True) -> Model:
+    """Unit vectors and, if asked for, a sparse part."""
+    A = rng.standard_normal((n_items, 4))
+    A /= np.linalg.norm(A, axis=1, keepdims=True)
+    S = rng.standard_normal((n_items, n_items)) * (rng.random((n_items, n_items)) < 0.3)
+    np.fill_diagonal(S, 0)
+    residual = sparse.csr_array(S.astype(np.float32)) if has_residual else None
+    return Model(A.astype(np.float32), [], 0, scale=float(rng.uniform(0.2, 2)), residual=residual)
+
+
+def random_ease(n_items: int, rng: np.random.Generator) -> Ease:
+    B = rng.standard_normal((n_items, n_items)).astype(np.float32)
+    np.fill_diagonal(B, 0)
+    return Ease(B, [])
+
+
+def random_histories(n_users: int, n_items: int, rng: np.random.Generator) -> sparse.csr_array:
+    """Weighted; every item counts for the last user, and only user 0 has nothing."""
+    dense = (rng.random((n_users, n_items)) < 0.4) * rng.uniform(0.5, 2, (n_users, n_items))
+    dense[-1] = 1
+    dense[:, 0] = 1
+    dense[0] = 0
+    return sparse.csr_array(dense.astype(np.float32))
