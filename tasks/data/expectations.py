@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.settings.config import Config, Expectation
 from tasks.settings.configured_sql import check_select, in_parentheses
 from tasks.errors import InputError
-from tasks.run.warehouse import sql
+from tasks.run.database import sql
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation as OfGreatExpectations
