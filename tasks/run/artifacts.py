@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.run.durable import identity
 
@@ -71,7 +71,7 @@ class Arrays(Artifact):
         with np.load(self.path) as values:
             return dict(values)
 
-    def write(self, arrays: "dict[str, np.ndarray]") -> None:
+    def write(self, arrays: "dict[str, Any]") -> None:
         import numpy as np
 
         np.savez(self.path, **arrays)

@@ -21,6 +21,7 @@ from tasks.run.run import Run
 from tasks.settings.config import Config
 
 OF_THE_RUN = ("manifest", "log", "report", "reserve")
+DELAYS: list[float] = [1, 5, 20]  # seconds before each retry
 PASSING = (errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT)
 
 
@@ -46,8 +47,7 @@ def stage(name: str, *, reads: tuple[str, ...] | None = None, retries: int = 3) 
                 _remember(run, name, inputs, before)
             return handle
 
-        delays = {"retry_delay_seconds": [1, 5, 20], "retry_condition_fn": may_pass} if retries else {}
-        return task(once, retries=retries, **delays)
+        return task(retries=retries, retry_delay_seconds=DELAYS[:retries], retry_condition_fn=may_pass)(once)
 
     return decorate
 

@@ -25,7 +25,7 @@ from tasks.publish.publish import publish
 from tasks.run.handles import Outcome, Tables, Verdict
 from tasks.run.index import list_runs
 from tasks.run.lock import me
-from tasks.run.manifest import read_manifest
+from tasks.run.manifest import read_manifest, write_manifest
 from tasks.run.publications import publications
 from tasks.run.run import end_run, open_run
 from tasks.run.warehouse import Warehouse
@@ -193,7 +193,7 @@ def test_what_fails_before_or_after_the_flip_says_what_readers_get(
             roll_back(config())
     assert Warehouse(world / "warehouse").current_run_id == template.stem
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.publish.publication.prune", full)
+        patch.setattr("tasks.publish.publish.prune", full)
         with pytest.raises(InputError, match=r"No space left.*readers get the tables of run \S+ already"):
             publish_a_copy(template, 2)
     assert list_runs(Warehouse(world / "warehouse"))[-1].status == "published"
@@ -260,7 +260,7 @@ def test_after_a_rollback_the_run_that_readers_get_is_the_champion(world: Path, 
 def test_a_rollback_during_a_night_is_not_overruled_by_it(world: Path, template: Path) -> None:
     publish_a_copy(template, 1)
     with (
-        pytest.raises(InputError, match=r"were led from run \S+ to \S+ while this run was under way"),
+        pytest.raises(InputError, match=r"switched from run \S+ to \S+ while this run was at work"),
         open_run(config()) as run,
     ):
         assert roll_back(config())[0] == template.stem, "a night does not hold up the way back"
@@ -277,9 +277,7 @@ def test_what_is_kept_and_what_goes(world: Path, template: Path) -> None:
     names = {path.stem for path in warehouse.glob("published/*.duckdb")}
     assert names == set(runs), "within the grace time nothing goes"
     roll_back(config(), runs[0])
-    long_ago = time.time() - 2 * 3600
-    for path in (*warehouse.glob("published/*.duckdb"), *warehouse.glob("runs/*/manifest.json")):
-        os.utime(path, (long_ago, long_ago))
+    age_runs(warehouse, hours=2)
     age_publications(warehouse, hours=2)
     roll_back(config(), runs[1])  # readers left runs[0] just now
     last = publish_a_copy(template, 9, publication={"keep": 2, "grace_hours": 1.0})[0]
@@ -309,11 +307,35 @@ def test_a_run_begins_by_removing_tables_without_their_file(world: Path, templat
         assert {path.name for path in published.glob("*/")} == {second}
 
 
+def age_runs(warehouse: Path, hours: float) -> None:
+    """As if all runs had been so much earlier; what is recorded counts, not when files were changed."""
+    for folder in warehouse.glob("runs/*/"):
+        manifest = read_manifest(folder)
+        times = {
+            name: (datetime.fromisoformat(at) - timedelta(hours=hours)).isoformat()
+            for name in ("started_at", "finished_at")
+            if (at := getattr(manifest, name))
+        }
+        write_manifest(folder, manifest.model_copy(update=times))
+
+
+def test_a_copied_warehouse_keeps_what_the_original_would(world: Path, template: Path) -> None:
+    """Copying changes the times of files."""
+    warehouse = world / "warehouse"
+    soon = {"publication": {"keep": 1, "grace_hours": 1.0}}
+    publish_a_copy(template, 1, **soon)
+    age_runs(warehouse, hours=2)
+    age_publications(warehouse, hours=2)
+    last = publish_a_copy(template, 2, **soon)[0]
+    assert {path.stem for path in warehouse.glob("published/*.duckdb")} >= {last}
+    assert not template.exists()
+
+
 def age_publications(warehouse: Path, hours: float) -> None:
     path = warehouse / "publications.jsonl"
     entries = [json.loads(line) for line in path.read_text().splitlines()]
     for entry in entries:
-        entry.at = (datetime.fromisoformat(entry.at) - timedelta(hours=hours)).isoformat()
+        entry["at"] = (datetime.fromisoformat(entry["at"]) - timedelta(hours=hours)).isoformat()
     path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
 
 
@@ -322,9 +344,8 @@ def test_the_current_run_stays_however_old_it_is(world: Path, template: Path) ->
     roll_back(config())
     warehouse = world / "warehouse"
     age_publications(warehouse, hours=10_000)
-    for path in (*warehouse.glob("published/*.duckdb"), *warehouse.glob("runs/*/manifest.json")):
-        os.utime(path, (0, 0))
-    from tasks.publish.publication import prune
+    age_runs(warehouse, hours=10_000)
+    from tasks.publish.retention import prune
 
     with open_run(config(publication={"keep": 1, "grace_hours": 0.0})) as run:
         prune(run)

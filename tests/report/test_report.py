@@ -135,17 +135,24 @@ def test_a_night_that_failed_gets_what_there_is(nights: Nights) -> None:
 def test_what_became_of_a_run_is_said_as_it_was(nights: Nights) -> None:
     manifest = read_manifest(nights.folder(AGAIN))
     forced = [{"name": "forced"}]
-    start = manifest["started_at"]
+    start = manifest.started_at
     assert _lead(manifest, []) == "The model passed every check of the gate, and readers got its tables."
-    assert "Published all the same" in _lead(manifest | {"reasons": ["worse", "forced"]}, forced)
-    assert _lead(manifest | {"reasons": ["OSError: full"]}, []).endswith("Afterwards something went wrong:")
+    assert "Published all the same" in _lead(manifest.model_copy(update={"reasons": ["worse", "forced"]}), forced)
+    assert _lead(manifest.model_copy(update={"reasons": ["OSError: full"]}), []).endswith(
+        "Afterwards something went wrong:"
+    )
     for status in ("crashed", "cancelled", "failed"):
-        assert _lead(manifest | {"status": status}, []) == "The run stopped after publish. Nothing was published."
-    assert "ended without a word" in _lead(manifest | {"status": "died"}, [])
-    resumed = manifest | {"status": "failed", "started_at": "2999" + start[4:], "is_resumed": True}
+        assert (
+            _lead(manifest.model_copy(update={"status": status}), [])
+            == "The run stopped after publish. Nothing was published."
+        )
+    assert "ended without a word" in _lead(manifest.model_copy(update={"status": "died"}), [])
+    resumed = manifest.model_copy(update={"status": "failed", "started_at": "2999" + start[4:], "is_resumed": True})
     assert "before its first stage was finished" in _lead(resumed, []) and "earlier attempts" in _lead(resumed, [])
-    assert "is at work; publish is done" in _lead(manifest | {"status": "running"}, [])
-    assert "keep the tables of run X." in _lead(manifest | {"status": "rejected", "replaces": "X"}, [])
+    assert "is at work; publish is done" in _lead(manifest.model_copy(update={"status": "running"}), [])
+    assert "keep the tables of run X." in _lead(
+        manifest.model_copy(update={"status": "rejected", "replaces": "X"}), []
+    )
 
 
 def test_a_night_is_put_beside_what_readers_had(nights: Nights) -> None:
