@@ -74,6 +74,19 @@ def test_elsa_commands_parse(name: str) -> None:
 NAMES_ONLY = [["init"], ["score"], ["recommend"], ["explain"], ["similar"]]  # a command by its name alone
 
 
+def is_key(settings: dict | None, parts: list[str]) -> bool:
+    """Whether there is such a key in the settings; below an optional section or a mapping, any."""
+    return not parts or not settings or (parts[0] in settings and is_key(settings[parts[0]], parts[1:]))
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_configuration_keys_exist(name: str) -> None:
+    settings = Config().model_dump()
+    named = [key.split(".") for key in re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)`", BY_HAND[name])]
+    keys = [parts for parts in named if parts[0] in settings and parts != ["publication", "lock"]]  # a file
+    assert not [parts for parts in keys if not is_key(settings, parts)]
+
+
 def test_there_are_commands_to_look_at() -> None:
     assert len(commands(TEXTS["README.md"], "elsa")) > 8 and len(commands(TEXTS["README.md"], "make")) > 6
     assert len(commands(TEXTS["docs/operations.md"], "elsa")) > 10

@@ -24,6 +24,7 @@ from unittest.mock import patch
 
 import duckdb
 
+from tasks.data.expectations import INSTEAD, WORKING
 from tests.docs.file_map import file_map
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +33,6 @@ DECIMAL = re.compile(r"\d+\.\d+")
 CODE = re.compile(r"```(sql|python)\n((?:(?!```).)*)```\n\n```text\n(.*?)```", re.DOTALL)
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
-PART = re.compile(r"<!-- (file map|source|signature)( \S+)? -->\n.*?<!-- end of .*? -->\n", re.DOTALL)
 N_ROWS = 4  # of each table in what README shows of a night
 
 
@@ -79,6 +79,12 @@ def source(where: str, is_short: bool = False) -> str:
     return "```python\n" + "\n".join(text.splitlines()[first - 1 : last]) + "\n```\n"
 
 
+def instead() -> str:
+    """What to use for each expectation that DuckDB cannot evaluate, as a table."""
+    rows = "".join(f"| `{name}` | `{other}` |\n" for name, other in INSTEAD.items())
+    return f"| Expectation | Use |\n| --- | --- |\n{rows}"
+
+
 FILES: dict[str, Callable[[], str]] = {
     "docs/commands.md": commands,
     "docs/configuration.md": configuration,
@@ -87,7 +93,10 @@ PARTS: dict[str, Callable[[str], str]] = {
     "file map": lambda _: file_map(),
     "source": source,
     "signature": lambda where: source(where, is_short=True),
+    "expectations that work": lambda _: "\n".join(f"- `{name}`" for name in WORKING) + "\n",
+    "expectations to replace": lambda _: instead(),
 }
+PART = re.compile(rf"<!-- ({'|'.join(PARTS)})( \S+)? -->\n.*?<!-- end of .*? -->\n", re.DOTALL)
 
 
 def pages() -> list[str]:
