@@ -105,6 +105,11 @@ def test_yaml_examples_are_valid(name: str) -> None:
         check_expectations(Config.model_validate({"source": {"columns": columns}, **yaml.safe_load(example)}))
 
 
+def test_each_metric_has_its_meaning() -> None:
+    measured = {name.split("@")[0] for name in Config().evaluation.metric_names()}
+    assert set(re.findall(r"^\| (\w+)@k \|", TEXTS["docs/gate.md"], re.MULTILINE)) == measured
+
+
 def test_every_page_is_linked_from_readme() -> None:
     linked = {target for target, _ in LINK.findall(TEXTS["README.md"])}
     assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= linked
