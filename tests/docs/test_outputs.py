@@ -1,8 +1,10 @@
 """Every output in README.md and docs/ is what the program gives today: `make docs` rewrites those that are not."""
 
 import difflib
+import re
 from collections.abc import Callable
 
+import duckdb
 import pytest
 
 from tests.docs import write
@@ -29,6 +31,15 @@ def night(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Cal
 @pytest.mark.parametrize("name", PAGES)
 def test_outputs_on_a_page_are_those_of_the_demo(name: str, night: Callable[[], str]) -> None:
     compare(name, PAGES[name], write.made(PAGES[name], night))
+
+
+def test_queries_in_the_text_of_readme_run(night: Callable[[], str]) -> None:
+    queries = re.findall(r"`(from [^`]+)`", PAGES["README.md"])
+    assert night() and len(queries) > 5
+    with duckdb.connect("warehouse/current.duckdb", read_only=True) as connection:
+        connection.execute("create temp view my_candidates as select 28 as user_id, 912 as item_id")
+        for query in queries:
+            assert connection.execute(query).fetchall(), query
 
 
 @pytest.mark.parametrize("name", write.FILES)
