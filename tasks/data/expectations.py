@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # all others hold in an empty table
 NOT_EMPTY = Expectation(expect="expect_table_row_count_to_be_between", min_value=1)
 ROWS_AGAINST = "unexpected_rows_expectation"
-# of Great Expectations 1.24, those that DuckDB evaluates rightly; tests/data/test_expectations_on_duckdb.py tries them
+# of Great Expectations 1.24, those that DuckDB evaluates correctly: tests/data/test_expectations_on_duckdb.py
 WORKING = (
     "expect_column_distinct_values_to_be_in_set",
     "expect_column_distinct_values_to_contain_set",
