@@ -145,7 +145,8 @@ def _judge(
 
     share (n_items,) is each item's share of the training users.
     """
-    from elsa_core.evaluate import coverage_with_interval, evaluate, mean_with_interval, popularity_of_lists
+    from elsa_core.bootstrap import coverage_with_interval, mean_with_interval
+    from elsa_core.metrics import evaluate, popularity_of_lists
 
     cutoffs, seed = run.config.evaluation.cutoffs, run.config.seed
     n_users, n_items = users.targets.shape

@@ -22,7 +22,7 @@ from tasks.settings.config import Config
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    from elsa_core import Ease, Epoch, Model, ResidualConfig, TrainConfig
+    from elsa_core import Ease, Elsa, Epoch, ResidualConfig, TrainConfig
 
     Validation = tuple[csr_array, csr_array]
 
@@ -156,8 +156,8 @@ def _learnt_from_forgotten(run: Run, model_run_id: str) -> bool:
 
 
 def _fit_elsa(
-    recipe: Recipe, X: "csr_array", validation: "Validation | None", earlier: "Model | None", checkpoint: Path
-) -> "Model":
+    recipe: Recipe, X: "csr_array", validation: "Validation | None", earlier: "Elsa | None", checkpoint: Path
+) -> "Elsa":
     from elsa_core import ResidualError, TrainingError, fit, fit_residual
 
     try:
@@ -174,8 +174,8 @@ def _fit_elsa(
         get_run_logger().info("kept epoch %s", model.best_epoch)
         if recipe.residual is None:
             return model
-        with working("sparse part") as show:
-            model = fit_residual(X, model, recipe.residual, validation, on_progress=_of("sparse part", show))
+        with working("residual") as show:
+            model = fit_residual(X, model, recipe.residual, validation, on_progress=_of("residual", show))
     except (TrainingError, ResidualError) as error:
         raise InputError(f"policy_configs: {error}") from None
     if validation is not None:
@@ -219,14 +219,14 @@ def _log_epochs(recipe: Recipe, show: Callable[..., None]) -> "Callable[[Epoch],
     return log
 
 
-def _log_choice(model: "Model") -> None:
+def _log_choice(model: "Elsa") -> None:
     alone, *others = (entry["ndcg"] for entry in model.choices)
     verdict = "left out" if model.residual is None else f"{model.residual.nnz:,} entries"
-    get_run_logger().info(f"sparse part: {verdict}; validation nDCG {alone:.4f} without, {max(others):.4f} with it")
+    get_run_logger().info(f"residual: {verdict}; validation nDCG {alone:.4f} without, {max(others):.4f} with it")
 
 
 def _save(
-    run: Run, stage: str, model: "Model | Ease", recipe: Recipe, started_from: str | None, inputs: str
+    run: Run, stage: str, model: "Elsa | Ease", recipe: Recipe, started_from: str | None, inputs: str
 ) -> Trained:
     model.save(run.folder / recipe.name)
     handle = Trained(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from scipy.sparse import csr_array
 
-    from elsa_core import Ease, Model, Popularity
+    from elsa_core import Ease, Elsa, Popularity
 
 ROWS = 8192  # most users or items computed at a time
 PLACES = 2**20  # most places of lists held at a time
@@ -33,7 +33,7 @@ class Lists:
     on_progress  called with the name of the table and the share of it that is done, by whichever thread takes batches
     """
 
-    model: "Model | Ease"
+    model: "Elsa | Ease"
     popularity: "Popularity"
     X: "csr_array"
     seen: "csr_array"
@@ -212,9 +212,9 @@ def item_vectors(lists: Lists) -> "Iterator[pa.RecordBatch]":
 
 def _factors(lists: Lists) -> int:
     """The length of the vectors; 0 for EASE, which has none."""
-    from elsa_core import Model
+    from elsa_core import Elsa
 
-    return lists.model.item_embeddings.shape[1] if isinstance(lists.model, Model) else 0
+    return lists.model.item_embeddings.shape[1] if isinstance(lists.model, Elsa) else 0
 
 
 def _vectors(

@@ -1,6 +1,5 @@
 """The gate: what it compares, in which segments, how sure it is, and what it does about models that are worse."""
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 from scipy import sparse
 
 import elsa_core
+import elsa_core.bootstrap
 from elsa_core import evaluate, simultaneous_changes
 from tasks.errors import InputError
 from tasks.model.champion import comparable_champion
@@ -77,7 +77,7 @@ def test_one_series_has_the_normal_interval_and_many_a_wider_one() -> None:
 def test_draws_do_not_depend_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = noisy_pair(np.random.default_rng(0))
     at_once = simultaneous_changes(ours, theirs, 0.05, seed=3)
-    monkeypatch.setattr(sys.modules["elsa_core.evaluate"], "BLOCK_WEIGHTS", 7 * N)
+    monkeypatch.setattr(elsa_core.bootstrap, "BLOCK_WEIGHTS", 7 * N)
     np.testing.assert_allclose(simultaneous_changes(ours, theirs, 0.05, seed=3), at_once)
 
 
