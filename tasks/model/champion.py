@@ -9,7 +9,7 @@ from tasks.settings.config import event_weights
 if TYPE_CHECKING:
     import numpy as np
 
-    from elsa_core import Ease, Elsa
+    from elsa_core import LinearModel
 
 STAGES = {"evaluation_model": "train", "model": "refit"}
 
@@ -45,7 +45,7 @@ def _event_weights(config: dict) -> dict[str, float]:
     return event_weights(config["interactions"].get("event_values") or policy.get("event_values"))
 
 
-def load_champion(run: Run, run_id: str, name: str) -> "Elsa | Ease":
+def load_champion(run: Run, run_id: str, name: str) -> "LinearModel":
     """Its model of that name over tonight's items: gone items are dropped, and new ones have rows of zeros."""
     positions, n_items = _positions(run, run_id)
     return _load(run, run_id, name).reindex(positions, n_items)
@@ -67,7 +67,7 @@ def _positions(run: Run, run_id: str) -> "tuple[np.ndarray, int]":
     return positions.cast(pl.Int64).fill_null(-1).to_numpy(), len(tonight)
 
 
-def _load(run: Run, run_id: str, name: str) -> "Elsa | Ease":
+def _load(run: Run, run_id: str, name: str) -> "LinearModel":
     """Raises InputError if the model's files are not those that the run wrote."""
     import elsa_core
 

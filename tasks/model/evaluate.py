@@ -1,7 +1,7 @@
 """The evaluation model on the test users, beside popularity and the published run's evaluation model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from scipy.sparse import csr_array
 
-    from elsa_core import Capped
-    from elsa_core.linear import LinearModel
+    from elsa_core import Capped, LinearModel
 
 
 @dataclass(frozen=True)
@@ -104,16 +103,17 @@ def _alternatives(run: Run, tonight: "LinearModel", show: Callable[..., None]) -
 
     import elsa_core
 
-    policy, models = run.config.policy_configs.policy, {}
-    if policy.policy_type == "elsa" and tonight.residual is not None:
-        models["elsa_low_rank"] = replace(tonight, residual=None, scale=1.0)
+    policy = run.config.policy_configs.policy
+    models: dict[str, LinearModel] = {}
+    if (low_rank := tonight.without_residual()) is not None:
+        models["elsa_low_rank"] = low_rank
     if policy.policy_type == "elsa" and len(tonight.is_known) <= run.config.evaluation.ease_up_to:
         names = ("train", "validation_fold_in", "validation_targets")
-        X, *validation = (sparse.load_npz(run.folder / f"{name}.npz") for name in names)
+        X, fold_in, targets = (sparse.load_npz(run.folder / f"{name}.npz") for name in names)
         k = max(run.config.evaluation.cutoffs)
         try:
             models["ease"] = elsa_core.fit_ease(
-                X, tuple(policy.ease_ridge), validation, k=k, device=policy.device,
+                X, tuple(policy.ease_ridge), (fold_in, targets), k=k, device=policy.device,
                 on_progress=lambda step, share: show(f"{step}, to compare with", share),
             )  # fmt: skip
         except elsa_core.EaseError as error:

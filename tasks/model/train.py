@@ -22,9 +22,7 @@ from tasks.settings.config import Config
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    from elsa_core import Ease, Elsa, Epoch, ResidualConfig, TrainConfig
-
-    Validation = tuple[csr_array, csr_array]
+    from elsa_core import Ease, Elsa, Epoch, LinearModel, ResidualConfig, TrainConfig, Validation
 
 NOT_OF_TRAINING = {"policy_type", "event_values", "warm_start", "residual_neighbors", "residual_ridge",
                    "residual_dropout", "ease_ridge", "ease_max_items"}  # fmt: skip
@@ -156,7 +154,7 @@ def _learnt_from_forgotten(run: Run, model_run_id: str) -> bool:
 
 
 def _fit_elsa(
-    recipe: Recipe, X: "csr_array", validation: "Validation | None", earlier: "Elsa | None", checkpoint: Path
+    recipe: Recipe, X: "csr_array", validation: "Validation | None", earlier: "LinearModel | None", checkpoint: Path
 ) -> "Elsa":
     from elsa_core import ResidualError, TrainingError, fit, fit_residual
 
@@ -226,17 +224,17 @@ def _log_choice(model: "Elsa") -> None:
 
 
 def _save(
-    run: Run, stage: str, model: "Elsa | Ease", recipe: Recipe, started_from: str | None, inputs: str
+    run: Run, stage: str, model: "LinearModel", recipe: Recipe, started_from: str | None, inputs: str
 ) -> Trained:
     model.save(run.folder / recipe.name)
     handle = Trained(
         path=recipe.name,
         model_run_id=run.run_id,
         started_from=started_from,
-        best_epoch=model.best_epoch if recipe.low_rank else 0,
+        best_epoch=model.best_epoch,
         n_items=len(model.is_known),
-        factors=recipe.low_rank.factors if recipe.low_rank else 0,
-        scale=model.scale if recipe.low_rank else 0.0,
+        factors=model.factors,
+        scale=model.scale,
         ridge=model.chosen.get("ridge"),
         dropout=model.chosen.get("dropout"),
         inputs=inputs,
