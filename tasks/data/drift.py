@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
 
-from tasks.data.ledger import accept, refuse
+from tasks.settings.config import Drift as DriftRules
 from tasks.errors import InputError, ValidationFailed
-from tasks.run.handles import Drift
+from tasks.data.ledger import accept, refuse
 from tasks.run.resume import resumable
 from tasks.run.retries import RETRIES
+from tasks.run.handles import Drift
 from tasks.run.warehouse import Run, connect, first_row, sql
-from tasks.settings.config import Drift as DriftRules
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

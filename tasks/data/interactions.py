@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger, task
 
 from tasks.errors import InputError
-from tasks.run.handles import Interactions
 from tasks.run.progress import working
 from tasks.run.resume import resumable
 from tasks.run.retries import RETRIES
+from tasks.run.handles import Interactions
 from tasks.run.warehouse import Run, attach_events, connect, digest_of_file, first_row, sql
 
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from tasks.data.sources.files import SourceFile
+from tasks.settings.config import Ids
 from tasks.errors import InputError
 from tasks.run.quoting import fill, literal
+from tasks.data.sources.files import SourceFile
 from tasks.run.warehouse import first_row, sql
-from tasks.settings.config import Ids
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

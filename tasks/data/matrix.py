@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger, task
 
 from tasks.errors import InputError
-from tasks.run.handles import Interactions, Matrix
 from tasks.run.progress import working
 from tasks.run.resume import resumable
 from tasks.run.retries import RETRIES
+from tasks.run.handles import Interactions, Matrix
 from tasks.run.warehouse import Run, connect, digest_of_file, sql
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from tasks.data.interactions import build_interactions
 from tasks.data.ledger import accept
 from tasks.run.warehouse import open_run
 from tests.conftest import config
-from tests.data.test_ingest import stored
 from tests.flows.test_crash import WORKERS
+from tests.data.test_ingest import stored
 
 N_FILES, N_ROWS = 4, 60_000
 CHANGES = {

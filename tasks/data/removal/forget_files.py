@@ -6,15 +6,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.data.ledger import know_forgotten
-from tasks.data.removal.redact import without
+from tasks.settings.config import Config
 from tasks.errors import InputError, WarehouseBusy
 from tasks.run.durable import identity, put_in_place, sync
-from tasks.run.integrity import REPLACING
+from tasks.data.ledger import know_forgotten
 from tasks.run.quoting import identifier, literal
 from tasks.run.records import read_manifest
+from tasks.data.removal.redact import without
 from tasks.run.warehouse import connect, first_row, flipping, sql, write_json
-from tasks.settings.config import Config
+from tasks.run.integrity import REPLACING
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

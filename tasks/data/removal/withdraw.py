@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.data import ledger
-from tasks.data.sources.files import QUERY
-from tasks.errors import InputError
-from tasks.run.failures import explained
-from tasks.run.lock import locked
-from tasks.run.warehouse import connect
 from tasks.settings.config import Config
+from tasks.errors import InputError
+from tasks.run.lock import locked
+from tasks.data.sources.files import QUERY
+from tasks.run.failures import explained
+from tasks.run.warehouse import connect
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
