@@ -37,11 +37,6 @@ def test_the_file_map_names_every_file_and_no_other() -> None:
     assert {name for name in folders if "__pycache__" not in name} <= named
 
 
-def test_the_table_contract_is_what_the_sql_makes() -> None:
-    documented = set(re.findall(r"^\| `([a-z_]+)` \|", section("The tables"), re.MULTILINE))
-    assert documented == {path.stem for path in (ROOT / "sql" / "tables").glob("*.sql")}
-
-
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = {command.split()[1] for command in COMMANDS if command.startswith("make ")} | {"help", "bench", "clean"}

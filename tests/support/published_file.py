@@ -9,7 +9,7 @@ import polars as pl
 from scipy import sparse
 
 from elsa_core import Ease, Model
-from tasks.publish.tables import materialize
+from tasks.publish.materialize import materialize
 from tasks.run.handles import Events, Interactions, Matrix, Rules, Trained
 from tasks.run.warehouse import Run, sql
 from tests.conftest import config
