@@ -51,18 +51,25 @@ class PublishedModel:
         return self.n_listed - self.rules.k
 
     @property
-    def factors(self) -> int:
-        """The length of the vectors; 0 for EASE, which has none."""
+    def elsa(self) -> "Model | None":
+        """The model if it has vectors; None for EASE."""
         from elsa_core import Model
 
-        return self.model.item_embeddings.shape[1] if isinstance(self.model, Model) else 0
+        return self.model if isinstance(self.model, Model) else None
 
     @property
-    def has_residual(self) -> bool:
-        """Whether there are weights of pairs of items to publish."""
-        if self.factors:
-            return self.model.residual is not None
-        return len(self.items.ids) <= self.rules.ease_weights_up_to
+    def factors(self) -> int:
+        """The length of the vectors; 0 for EASE."""
+        return 0 if self.elsa is None else self.elsa.item_embeddings.shape[1]
+
+    @property
+    def weights(self) -> "csr_array | np.ndarray | None":
+        """Weights of pairs of items (n_items, n_items): the residual of ELSA, all of EASE; None if not published."""
+        from elsa_core import Model
+
+        if isinstance(self.model, Model):
+            return self.model.residual
+        return self.model.weights if len(self.items.ids) <= self.rules.ease_weights_up_to else None
 
     def blocks(self, n: int, width: int, table: str) -> Iterator[slice]:
         """Ranges of up to ROWS of the n owners of a table's rows, fewer where each has many places."""

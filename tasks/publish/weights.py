@@ -16,14 +16,14 @@ def user_vectors(model: PublishedModel) -> "Iterator[pa.RecordBatch]":
 
     for of in model.blocks_of_users(model.factors, "user_embeddings"):
         has_history = np.diff(model.X.indptr)[of] > 0
-        vectors = model.model.embed(model.X[of]) if model.factors else None
+        vectors = None if model.elsa is None else model.elsa.embed(model.X[of])
         yield _vectors(model.user_ids, of, "user_id", vectors, has_history)
 
 
 def item_vectors(model: PublishedModel) -> "Iterator[pa.RecordBatch]":
     """The vectors of the items that training saw."""
     for of in model.blocks_of_items(model.factors, "item_embeddings"):
-        vectors = model.model.item_embeddings[of] if model.factors else None
+        vectors = None if model.elsa is None else model.elsa.item_embeddings[of]
         yield _vectors(model.items.ids, of, "item_id", vectors, model.model.is_known[of])
 
 
@@ -52,23 +52,19 @@ def residuals(model: PublishedModel) -> "Iterator[pa.RecordBatch]":
 
     ids = model.items.ids
     for rows in model.blocks(len(ids), 1, "item_residuals"):
-        block = sparse.coo_array((0, 0), dtype=np.float32)
-        if model.has_residual:
-            block = sparse.coo_array(model.model.residual[rows] if model.factors else model.model.weights[rows])
+        block = sparse.coo_array((0, 0) if model.weights is None else model.weights[rows], dtype=np.float32)
         own, other = (ids.take(pa.array(places)) for places in (block.row + rows.start, block.col))
         yield pa.RecordBatch.from_pydict({"item_id": own, "neighbor_item_id": other, "weight": pa.array(block.data)})
 
 
 def n_residuals(model: PublishedModel) -> int:
     """How many rows `residuals` has."""
-    if not model.has_residual:
-        return 0
-    return model.model.residual.nnz if model.factors else len(model.items.ids) ** 2
+    return 0 if model.weights is None else model.weights.size  # of a sparse array, its stored values
 
 
 def scored_items(model: PublishedModel) -> "Iterator[pa.RecordBatch]":
     """Which items the published tables can score."""
     import pyarrow as pa
 
-    is_scored = model.model.is_known & bool(model.factors or model.has_residual)
+    is_scored = model.model.is_known & (model.elsa is not None or model.weights is not None)
     yield pa.RecordBatch.from_pydict({"item_id": model.items.ids, "is_scored": pa.array(is_scored)})
