@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger
 
 from tasks.publish.tables import RENEWED
+from tasks.run.database import connect, first_row, sql
 from tasks.run.progress import working
-from tasks.run.warehouse import Run, connect, first_row, sql
+from tasks.run.run import Run
 
 if TYPE_CHECKING:
     import pyarrow as pa

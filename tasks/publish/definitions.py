@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tasks.run.database import sql
 from tasks.run.quoting import identifier, literal
-from tasks.run.warehouse import sql
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

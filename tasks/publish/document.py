@@ -1,4 +1,4 @@
-"""Prints docs/tables.md, from sql/tables/ and sql/published/: python -m tasks.publish.document > docs/tables.md"""
+"""docs/tables.md, made from sql/tables/ and sql/published/; as a program it prints the page."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tasks.publish.definitions import Definition, definition
 from tasks.publish.macros import PUBLISHED, write_macros
 from tasks.publish.tables import README, TABLES
-from tasks.run.warehouse import sql
+from tasks.run.database import sql
 from tasks.settings.config import Recommendations
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ Types = dict[str, dict[str, str]]
 IDS = ("user_id", "item_id", "neighbor_item_id")
 HEAD = """# Tables of the published file
 
-Generated from `sql/tables/` and `sql/published/` with `python -m tasks.publish.document > docs/tables.md`.
+Generated from `sql/tables/` and `sql/published/`: `make docs`.
 
 `warehouse/current.duckdb` is a symlink to the published file. The same words are in the file: `from readme`, and
 `comment on` every table and column. Names and columns are a contract and change only with a major version;

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +12,12 @@ from tasks.publish.output import Reuse
 from tasks.publish.published_model import PublishedModel
 from tasks.publish.tables import RENEWED, TABLES
 from tasks.publish.weights import scored_items
+from tasks.run.database import attach, first_row, sql
 from tasks.run.durable import remove
 from tasks.run.handles import Trained
 from tasks.run.integrity import require_tables
-from tasks.run.warehouse import Run, current_run_id, first_row, openable, sql
+from tasks.run.quoting import literal
+from tasks.run.run import Run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,7 @@ PACKAGES = ("duckdb", "elsa-nightly", "great-expectations", "numpy", "polars", "
 
 
 def reuse_earlier(
-    connection: "DuckDBPyConnection", run: Run, trained: Trained, model: PublishedModel, at: datetime, path: Path
+    connection: "DuckDBPyConnection", run: Run, trained: Trained, model: PublishedModel, path: Path
 ) -> Reuse | None:
     """Copies the published file to `path` and attaches it as `output`, with nothing but what stays.
 
@@ -35,24 +36,24 @@ def reuse_earlier(
     Returns None, with no file written, where nothing can be reused: another model, other rules, other software, or
     other items that may be recommended.
     """
-    if trained.model_run_id == run.run_id or run.config.policy_configs.policy.policy_type == "ease":
+    is_ease = run.config.policy_configs.policy.policy_type == "ease"
+    if run.replaces is None or trained.model_run_id == run.run_id or is_ease:
         return None
-    require_tables(run.warehouse, current_run_id(run.warehouse))
-    published = (run.warehouse / "current.duckdb").resolve()
-    with openable(published):
-        connection.execute(f"attach '{published}' as earlier (read_only)")
+    require_tables(run.warehouse, run.replaces)
+    published = run.warehouse.tables(run.replaces)
+    attach(connection, published, "earlier")
     (row,) = connection.execute("from earlier.run_info").fetchall()
     info = dict(zip([name for name, *_ in connection.description], row, strict=True))
     if info["model_run_id"] != trained.model_run_id or not _is_alike(info, run):
         return None
     connection.register("known_items", next(scored_items(model)))
-    candidates = {"has_filters": bool(model.rules.filters), "at": at}
+    candidates = {"has_filters": bool(model.rules.filters), "at": run.at}
     if first_row(connection, sql("changed_candidates"), candidates)[0]:
         return None
     users = _changed_users(connection, model)
     remove(path)  # a link there would be followed
     shutil.copyfile(published, path)
-    connection.execute(f"attach '{path}' as output")
+    connection.execute(f"attach {literal(str(path))} as output")
     whole = _whole(model)
     connection.begin()
     in_file = _keep(connection, whole)

@@ -4,11 +4,10 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
 from tasks.publish.candidates import require_candidates
 from tasks.publish.contract import check_contract
@@ -19,12 +18,13 @@ from tasks.publish.macros import write_macros
 from tasks.publish.output import Output, Reuse
 from tasks.publish.published_model import load_published_model
 from tasks.publish.tables import README, RENEWED, TABLES, Table
+from tasks.run.database import connect, first_row
 from tasks.run.durable import remove, sync
 from tasks.run.handles import Events, Interactions, Matrix, Rules, Tables, Trained
 from tasks.run.progress import working
-from tasks.run.quoting import identifier
-from tasks.run.retries import RETRIES
-from tasks.run.warehouse import Run, connect, first_row
+from tasks.run.quoting import identifier, literal
+from tasks.run.run import Run
+from tasks.run.stage import stage
 from tasks.settings.config import bytes_of
 
 if TYPE_CHECKING:
@@ -33,33 +33,30 @@ if TYPE_CHECKING:
 OF_SOURCE = "As the source gave it"
 
 
-@task(**RETRIES)
+@stage("materialize")
 def materialize(
     run: Run, events: Events, interactions: Interactions, matrix: Matrix, rules: Rules, trained: Trained
 ) -> Tables:
     """Writes every table into a file beside the published ones and checks the contract. Removes it if that fails."""
-    at = datetime.now(UTC)
-    path = run.warehouse / "published" / f"{run.run_id}.duckdb.unfinished"
-    folder = run.warehouse / "published" / run.run_id  # for large tables
+    path, folder = run.warehouse.unfinished_tables(run.run_id), run.warehouse.large_tables(run.run_id)
     with _removed_if_unfinished(path, folder):
         with working("model and histories") as show, connect(":memory:", run.config) as connection:
-            model = load_published_model(run, trained, at, show)
-            require_candidates(run, model.items.is_allowed, model.seen, at)
-            open_inputs(connection, run, interactions, rules)
+            model = load_published_model(run, trained, show)
+            require_candidates(run, model.items.is_allowed, model.seen)
+            open_inputs(connection, run)
             show("what stays of the published tables")
-            reuse = reuse_earlier(connection, run, trained, model, at, path)
+            reuse = reuse_earlier(connection, run, trained, model, path)
             if reuse is None:
-                connection.execute(f"attach '{path}' as output (storage_version 'v1.5.0')")
+                connection.execute(f"attach {literal(str(path))} as output (storage_version 'v1.5.0')")
             else:
                 model = replace(model, users=reuse.users)
-            parameters = _parameters(run, at, events, matrix, trained, reuse)
+            parameters = _parameters(run, events, matrix, trained, reuse)
             max_table_size = bytes_of(run.config.recommendations.max_table_size)
             write_tables(Output(connection, model, reuse, parameters, max_table_size, folder, show))
             connection.execute("detach output")
         check_contract(run, path, None if reuse is None else reuse.changed)
-        handle = Tables(path.name, matrix.n_users, matrix.n_items, path.stat().st_size + _make_durable(folder))
-    run.record("materialize", handle)
-    return handle
+        n_bytes = path.stat().st_size + _make_durable(folder)
+    return Tables(path.name, matrix.n_users, matrix.n_items, n_bytes)
 
 
 @contextmanager
@@ -77,14 +74,12 @@ def _removed_if_unfinished(path: Path, folder: Path) -> Iterator[None]:
         raise
 
 
-def _parameters(
-    run: Run, at: datetime, events: Events, matrix: Matrix, trained: Trained, reuse: Reuse | None
-) -> dict[str, Any]:
+def _parameters(run: Run, events: Events, matrix: Matrix, trained: Trained, reuse: Reuse | None) -> dict[str, Any]:
     """What the selects of sql/tables/ know by name, besides rows."""
     rules = run.config.recommendations
     return {
         "run_id": run.run_id,
-        "created_at": at,
+        "created_at": run.at,
         "n_events": events.n_events,
         "n_users": matrix.n_users,
         "n_items": matrix.n_items,

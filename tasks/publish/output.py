@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.publish.published_model import PublishedModel
+from tasks.run.quoting import literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,8 +68,8 @@ class Output:
             return
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"{table}.parquet"
-        self._execute(f"copy ({query}\n) to '{path}' (format parquet)", query)
-        rows = f"read_parquet('{path}', hive_partitioning = false)"
+        self._execute(f"copy ({query}\n) to {literal(str(path))} (format parquet)", query)
+        rows = f"read_parquet({literal(str(path))}, hive_partitioning = false)"
         self.connection.execute(f"create view output.{table} as select {self._typed(rows)} from {rows}")
 
     def append(self, table: str, query: str) -> None:

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from tasks.run.catalogue import Catalogue, load_catalogue
 from tasks.run.handles import Trained
-from tasks.run.warehouse import Run
+from tasks.run.run import Run
 from tasks.settings.config import Recommendations
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from scipy.sparse import csr_array
 
-    from elsa_core import Ease, Model, Popularity
+    from elsa_core import LinearModel, Popularity
 
 ROWS = 8192  # most users or items computed at a time
 PLACES = 2**20  # most places of lists held at a time
@@ -34,7 +33,7 @@ class PublishedModel:
     on_progress  called with the name of a table and the share of it that is done, by any thread that takes batches
     """
 
-    model: "Model | Ease"
+    model: "LinearModel"
     popularity: "Popularity"
     X: "csr_array"
     seen: "csr_array"
@@ -51,25 +50,9 @@ class PublishedModel:
         return self.n_listed - self.rules.k
 
     @property
-    def elsa(self) -> "Model | None":
-        """The model if it has vectors; None for EASE."""
-        from elsa_core import Model
-
-        return self.model if isinstance(self.model, Model) else None
-
-    @property
-    def factors(self) -> int:
-        """The length of the vectors; 0 for EASE."""
-        return 0 if self.elsa is None else self.elsa.item_embeddings.shape[1]
-
-    @property
-    def weights(self) -> "csr_array | np.ndarray | None":
-        """Weights of pairs of items (n_items, n_items): the residual of ELSA, all of EASE; None if not published."""
-        from elsa_core import Model
-
-        if isinstance(self.model, Model):
-            return self.model.residual
-        return self.model.weights if len(self.items.ids) <= self.rules.ease_weights_up_to else None
+    def has_weights(self) -> bool:
+        """Whether weights of pairs of items are published: not the n_items² of EASE for a large catalogue."""
+        return self.model.factors > 0 or len(self.items.ids) <= self.rules.ease_weights_up_to
 
     def blocks(self, n: int, width: int, table: str) -> Iterator[slice]:
         """Ranges of up to ROWS of the n owners of a table's rows, fewer where each has many places."""
@@ -97,24 +80,20 @@ class PublishedModel:
 
 
 def load_published_model(
-    run: Run, trained: Trained, at: datetime, on_progress: Callable[[str, float], None] = no_progress
+    run: Run, trained: Trained, on_progress: Callable[[str, float], None] = no_progress
 ) -> PublishedModel:
-    """The model of a run with the histories, and with the items that are available at a moment."""
-    import polars as pl
-    from scipy import sparse
-
+    """The model of a run with the histories, and with the items that are available at the moment of the run."""
     import elsa_core
 
-    X = sparse.load_npz(run.folder / "interactions.npz")
-    rules, items = run.config.recommendations, run.config.source.items
+    X, rules, items = run.files.weights.read(), run.config.recommendations, run.config.source.items
     n_backup = rules.spare if items and items.available_until else 0  # no other item can become unavailable
     return PublishedModel(
-        elsa_core.load(run.folder / trained.path, run.config.policy_configs.policy.device),
+        run.files.model_folder(trained.path).read(run.config.policy_configs.policy.device),
         elsa_core.Popularity.fit(X),
         X,
-        sparse.load_npz(run.folder / "seen.npz"),
-        pl.read_parquet(run.folder / "users.parquet")["user_id"].to_arrow(),
-        load_catalogue(run, at),
+        run.files.seen.read(),
+        run.files.users.read()["user_id"].to_arrow(),
+        load_catalogue(run),
         rules,
         rules.k + n_backup,
         on_progress=on_progress,

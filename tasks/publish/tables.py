@@ -77,8 +77,8 @@ TABLES = (
     Table(
         "user_embeddings",
         lambda output: output.stream("user_vectors", user_vectors(output.model)),
-        lambda of: of.X.shape[0] if of.factors else 0,
-        lambda of: _user_bytes(of) + 4 * of.factors,
+        lambda of: of.X.shape[0] if of.model.factors else 0,
+        lambda of: _user_bytes(of) + 4 * of.model.factors,
         renewed="has_new_list",
     ),
     Table(
@@ -98,8 +98,8 @@ TABLES = (
     Table(
         "item_embeddings",
         lambda output: output.stream("item_vectors", item_vectors(output.model)),
-        lambda of: of.X.shape[1] if of.factors else 0,
-        lambda of: _item_bytes(of) + 4 * of.factors,
+        lambda of: of.X.shape[1] if of.model.factors else 0,
+        lambda of: _item_bytes(of) + 4 * of.model.factors,
         is_of_items=True,
     ),
     Table(

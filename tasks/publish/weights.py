@@ -14,16 +14,16 @@ def user_vectors(model: PublishedModel) -> "Iterator[pa.RecordBatch]":
     """The vectors of the users with a history that counts."""
     import numpy as np
 
-    for of in model.blocks_of_users(model.factors, "user_embeddings"):
+    for of in model.blocks_of_users(model.model.factors, "user_embeddings"):
         has_history = np.diff(model.X.indptr)[of] > 0
-        vectors = None if model.elsa is None else model.elsa.embed(model.X[of])
+        vectors = model.model.embed(model.X[of]) if model.model.factors else None
         yield _vectors(model.user_ids, of, "user_id", vectors, has_history)
 
 
 def item_vectors(model: PublishedModel) -> "Iterator[pa.RecordBatch]":
     """The vectors of the items that training saw."""
-    for of in model.blocks_of_items(model.factors, "item_embeddings"):
-        vectors = None if model.elsa is None else model.elsa.item_embeddings[of]
+    for of in model.blocks_of_items(model.model.factors, "item_embeddings"):
+        vectors = model.model.item_embeddings[of] if model.model.factors else None
         yield _vectors(model.items.ids, of, "item_id", vectors, model.model.is_known[of])
 
 
@@ -52,19 +52,20 @@ def residuals(model: PublishedModel) -> "Iterator[pa.RecordBatch]":
 
     ids = model.items.ids
     for rows in model.blocks(len(ids), 1, "item_residuals"):
-        block = sparse.coo_array((0, 0) if model.weights is None else model.weights[rows], dtype=np.float32)
+        stored = model.model.residual_rows(rows) if model.has_weights else (0, 0)
+        block = sparse.coo_array(stored, dtype=np.float32)
         own, other = (ids.take(pa.array(places)) for places in (block.row + rows.start, block.col))
         yield pa.RecordBatch.from_pydict({"item_id": own, "neighbor_item_id": other, "weight": pa.array(block.data)})
 
 
 def n_residuals(model: PublishedModel) -> int:
     """How many rows `residuals` has."""
-    return 0 if model.weights is None else model.weights.size  # of a sparse array, its stored values
+    return model.model.n_residuals if model.has_weights else 0
 
 
 def scored_items(model: PublishedModel) -> "Iterator[pa.RecordBatch]":
     """Which items the published tables can score."""
     import pyarrow as pa
 
-    is_scored = model.model.is_known & (model.elsa is not None or model.weights is not None)
+    is_scored = model.model.is_known & model.has_weights
     yield pa.RecordBatch.from_pydict({"item_id": model.items.ids, "is_scored": pa.array(is_scored)})

@@ -83,9 +83,8 @@ def test_when_an_item_is_available_is_written_once() -> None:
     assert files == {"is_available.sql", "barred.sql"}, "barred.sql counts what each rule bars alone"
 
 
-def test_the_documentation_is_what_the_files_say() -> None:
-    written = (ROOT / "docs" / "tables.md").read_text()
-    assert written == document(), "run: python -m tasks.publish.document > docs/tables.md"
-    documented = set(re.findall(r"^### (\w+)$", written, re.MULTILINE))
-    documented |= set(re.findall(r"^\| `(\w+)\(", written, re.MULTILINE))
+def test_the_page_has_every_table_view_and_macro() -> None:
+    page = document()
+    documented = set(re.findall(r"^### (\w+)$", page, re.MULTILINE))
+    documented |= set(re.findall(r"^\| `(\w+)\(", page, re.MULTILINE))
     assert documented == {*NAMES, *PUBLISHED}
