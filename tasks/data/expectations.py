@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # all others hold in an empty table
 NOT_EMPTY = Expectation(expect="expect_table_row_count_to_be_between", min_value=1)
 ROWS_AGAINST = "unexpected_rows_expectation"
-# of Great Expectations 1.24, those that DuckDB evaluates rightly; tests/data/test_expectations_on_duckdb.py tries them
+# of Great Expectations 1.24, those right on DuckDB; tests/data/test_expectations_on_duckdb.py tries them
 WORKING = (
     "expect_column_distinct_values_to_be_in_set",
     "expect_column_distinct_values_to_contain_set",
@@ -176,7 +176,7 @@ def _check_query(query: Any, where: str) -> None:
     if not isinstance(query, str):
         raise InputError(f"{where}: unexpected_rows_query is {query!r}, but must be a SQL query over {{batch}}")
     try:
-        fields = {field for _, field, _, _ in Formatter().parse(query)} - {None}
+        fields = {field for _, field, _, _ in Formatter().parse(query) if field is not None}
         if fields - {"batch"}:
             raise ValueError(f"it has {{{min(fields - {'batch'})}}}")
         filled = query.format(batch="events")
