@@ -5,12 +5,12 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help nightly explore test test-slow test-crash test-damage test-operations test-gpu test-pages audit held-back lock server deploy worker lint bench clean
+.PHONY: help nightly explore test test-slow test-crash test-damage test-operations test-gpu test-pages docs audit held-back lock server deploy worker lint bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-nightly: .venv/.ready  ## tonight's run on the demo data, or on your own: make nightly CONFIG=my.yaml
+nightly: .venv/.ready  ## a full run on the demo data, or on your own: make nightly CONFIG=my.yaml
 	@$(if $(filter config/movielens.yaml,$(CONFIG)),test -e data/movielens/ratings.parquet || $(BIN)/python -m tasks.data.demo data/movielens)
 	@$(BIN)/elsa nightly --config $(CONFIG)
 
@@ -39,6 +39,9 @@ test-gpu: .venv/.ready  ## the tests that need a CUDA device; skipped, with the 
 test-pages: .venv/.explore .venv/.pages  ## the report and the explore page in Chromium, which is installed where apt can do it
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq --no-install-recommends chromium; }
 	@OMP_NUM_THREADS=1 $(BIN)/pytest tests/flows/test_pages.py
+
+docs: .venv/.ready  ## rewrite the outputs and generated pages in README.md and docs/, on a demo of their own
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.docs.write
 
 audit: .venv/.audit  ## known vulnerabilities of what is installed: Error 1, or Error 2 where no database is reached
 	@$(BIN)/python .ci/audit.py

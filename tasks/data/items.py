@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger
 
-from tasks.settings.config import Config, Source
-from tasks.settings.configured_sql import in_parentheses
-from tasks.errors import InputError
-from tasks.run.quoting import fill, identifier
 from tasks.data.sources.columns import EXACT_BELOW, is_integer, is_text, require_column, tidied
 from tasks.data.sources.files import find_files
 from tasks.data.sources.tables import SourceTable, readable, table_of_items
-from tasks.run.warehouse import first_row, sql
+from tasks.errors import InputError
+from tasks.run.database import first_row, sql
+from tasks.run.quoting import identifier
+from tasks.settings.config import Config, ItemSource, Source
+from tasks.settings.configured_sql import in_parentheses
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -36,7 +36,7 @@ def view_items(connection: "DuckDBPyConnection", config: Config, scratch: Path) 
     source, items = config.source, config.source.items
     if items is None:
         return
-    table = _table(connection, source, scratch)
+    table = _table(connection, source, items, scratch)
     kinds = read_metadata(connection, table, (items.item_id, items.title))
     for key in ("item_id", "title"):
         require_column(list(kinds), table.name, getattr(items, key), f"source.items.{key}")
@@ -52,12 +52,13 @@ def view_items(connection: "DuckDBPyConnection", config: Config, scratch: Path) 
     _check_columns(connection, config, table.name)
 
 
-def _table(connection: "DuckDBPyConnection", source: Source, scratch: Path) -> SourceTable:
-    if source.items.query is not None:
-        return SourceTable("source.items.query", f"from {in_parentheses(source.items.query)}")
-    path, *more = find_files(source.items.path, "source.items.path")
+def _table(connection: "DuckDBPyConnection", source: Source, items: ItemSource, scratch: Path) -> SourceTable:
+    if items.query is not None:
+        return SourceTable("source.items.query", f"from {in_parentheses(items.query)}")
+    assert items.path is not None
+    path, *more = find_files(items.path, "source.items.path")
     if more:
-        raise InputError(f"source.items.path: {source.items.path} names {len(more) + 1} files; name one")
+        raise InputError(f"source.items.path: {items.path} names {len(more) + 1} files; name one")
     return table_of_items(connection, source, path, scratch)
 
 
@@ -139,7 +140,7 @@ def load_items(connection: "DuckDBPyConnection", source: Source, id_type: str) -
         return 0
     name = source.items.path or "source.items.query"
     with readable(name):
-        connection.execute(fill(sql("items"), id_type=id_type))
+        connection.execute(sql("items", id_type=id_type))
     n_rows, n_items = first_row(connection, "select count(*), count(distinct item_id) from items")
     if n_rows > n_items:
         example = first_row(connection, "select item_id from items group by 1 having count(*) > 1 limit 1")[0]
@@ -147,7 +148,7 @@ def load_items(connection: "DuckDBPyConnection", source: Source, id_type: str) -
             f"{name}: {n_rows:,} rows for {n_items:,} items, such as {example!r} more than once; "
             "metadata must have one row an item"
         )
-    n_unlike, example = first_row(connection, fill(sql("source/unlike_ids"), id_type=id_type))
+    n_unlike, example = first_row(connection, sql("source/unlike_ids", id_type=id_type))
     if n_unlike:
         get_run_logger().warning(
             f"{n_unlike:,} rows of {name} are left out: no event can have their ids, e.g. {example!r}; ids of events "
