@@ -175,7 +175,7 @@ def _check_query(query: Any, where: str) -> None:
     if not isinstance(query, str):
         raise InputError(f"{where}: unexpected_rows_query is {query!r}, but must be a SQL query over {{batch}}")
     try:
-        fields = {field for _, field, _, _ in Formatter().parse(query)} - {None}
+        fields = {field for _, field, _, _ in Formatter().parse(query) if field is not None}
         if fields - {"batch"}:
             raise ValueError(f"it has {{{min(fields - {'batch'})}}}")
         filled = query.format(batch="events")

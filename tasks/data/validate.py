@@ -98,7 +98,7 @@ def _run(run: Run, expectations: "list[OfGreatExpectations]") -> list[Any]:
     source = context.data_sources.add_sql(
         "warehouse",
         connection_string=f"duckdb:///{run.warehouse.events}",
-        kwargs={
+        kwargs={  # type: ignore[call-arg]  # a field that it does not list
             "isolation_level": "AUTOCOMMIT",
             "skip_autocommit_rollback": True,
             "pool_reset_on_return": None,

@@ -224,6 +224,7 @@ def _with_paired_quotes(lines: Iterator[str], file: CsvFile, bad: list[tuple[int
     """The lines; one that opens a quote only with those that its value goes on in, else it is in `bad`."""
     yield from islice(lines, 1)
     number, ahead = 1, deque[str]()
+    n_more: int | None
     while ahead or (ahead := deque(islice(lines, 1))):
         line, number, n_more = ahead.popleft(), number + 1, 0
         if file.quote and line.count(file.quote) % 2 and not _is_record(line, file):

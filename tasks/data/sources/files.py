@@ -61,6 +61,7 @@ def files_beside(source: Source) -> list[str]:
         return found
     if source.items.query is not None:
         return found + files_in(source.items.query)
+    assert source.items.path is not None
     return found + list(map(str, find_files(source.items.path, "source.items.path")))
 
 
@@ -125,12 +126,13 @@ def _suffix(path: Path) -> str | None:
 
 def reader_of(path: Path) -> str:
     """The format of a file, by its name. Raises InputError where the name does not tell."""
-    if _suffix(path) not in READERS:
+    suffix = _suffix(path)
+    if suffix is None or suffix not in READERS:
         raise InputError(
             f"{path}: cannot tell the format from its name; use one of {', '.join(READERS)}, "
             "but for the last also followed by .gz or .zst"
         )
-    return READERS[_suffix(path)]
+    return READERS[suffix]
 
 
 def partitions(path: Path) -> dict[str, str | None]:

@@ -128,7 +128,7 @@ def _common(tables: list[Table]) -> Table:
 
 def _map_events(table: Table) -> Filled:
     found, guessed = _find_events(table.columns)
-    filled = {
+    filled: Filled = {
         f"source.columns.{key}": _found(table, key, found, UNTOLD if key in guessed else _doubt(key, found.get(key)))
         for key in OF_EVENTS
         if key in found or key in IDS
@@ -162,7 +162,7 @@ def _doubt(key: str, column: Column | None) -> str:
         return ""
     if key == "timestamp" and not column.has_moments and not column.formats:
         return "CHECK, neither ISO text nor a Unix epoch; timestamp_format says how it is written: "
-    if key == "value" and min(column.numbers) < 0:
+    if key == "value" and column.numbers and min(column.numbers) < 0:
         return "CHECK, some are negative (quarantine.min_value): "
     if key == "user_id" and "session" in column.tokens:
         return "CHECK, sessions are no persons: "
@@ -188,7 +188,8 @@ def _found(table: Table, key: str, found: dict[str, Column], note: str) -> tuple
 
 def fill(template: str, filled: Filled) -> str:
     """The template with these keys set. A key in a comment, or one that holds a set one, comes out of its comment."""
-    lines, path = [], []
+    lines: list[str] = []
+    path: list[str] = []
     for line in template.splitlines():
         if match := re.fullmatch(r"( *)(?:# )?( *)(\w+):(.*)", line):
             indent, name = match[1] + match[2], match[3]

@@ -74,6 +74,7 @@ def table_of_events(
     Copies that are needed go into the folder `scratch`. Raises InputError where the file cannot be read at all.
     """
     if file.format == "query":
+        assert source.query is not None
         return SourceTable(file.name, f"from {in_parentheses(source.query)}")
     columns = source.columns.mapped()
     ids = tuple(columns[name] for name in ("user_id", "item_id", "event_id") if name in columns)
