@@ -20,7 +20,7 @@ from tasks.publish.tables import materialize
 from tasks.report.report import reported_run
 from tasks.run.handles import Outcome
 from tasks.run.warehouse import end_run
-from tasks.settings.config import GivenConfig, given_config
+from tasks.settings.deployment import GivenConfig, given_config
 
 
 @flow(name="nightly", on_crashed=[record_end], on_cancellation=[record_end])

@@ -18,7 +18,8 @@ from tasks.publish.tables import materialize
 from tasks.report.report import reported_run
 from tasks.run.handles import Events
 from tasks.run.warehouse import Run, end_run
-from tasks.settings.config import Config, GivenConfig, given_config
+from tasks.settings.config import Config
+from tasks.settings.deployment import GivenConfig, given_config
 
 
 @flow(name="refresh", on_crashed=[record_end], on_cancellation=[record_end])

@@ -19,6 +19,7 @@ FORBIDDEN = {
         "great_expectations",
         "pyarrow",
         "pydantic",
+        "ruamel",
         "yaml",
     },
     "tasks": {"flows"},

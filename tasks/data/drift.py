@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
 
-from tasks.settings.config import Drift as DriftRules
+from tasks.settings.checks import DriftSettings
 from tasks.errors import InputError, ValidationFailed
 from tasks.data.ledger import accept, refuse
 from tasks.run.resume import resumable
@@ -134,7 +134,7 @@ def _watch(connection: "DuckDBPyConnection", run: Run) -> list[Watched]:
     return watched
 
 
-def limits(rules: DriftRules, run_id: str) -> dict:
+def limits(rules: DriftSettings, run_id: str) -> dict:
     """The parameters of the bands that a run is judged by."""
     return {
         "run_id": run_id,

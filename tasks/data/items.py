@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger
 
-from tasks.settings.config import Config, Source
+from tasks.settings.config import Config
+from tasks.settings.source import SourceSettings
 from tasks.settings.configured_sql import in_parentheses
 from tasks.errors import InputError
 from tasks.run.quoting import fill, identifier
@@ -52,7 +53,7 @@ def view_items(connection: "DuckDBPyConnection", config: Config, scratch: Path) 
     _check_columns(connection, config, table.name)
 
 
-def _table(connection: "DuckDBPyConnection", source: Source, scratch: Path) -> SourceTable:
+def _table(connection: "DuckDBPyConnection", source: SourceSettings, scratch: Path) -> SourceTable:
     if source.items.query is not None:
         return SourceTable("source.items.query", f"from {in_parentheses(source.items.query)}")
     path, *more = find_files(source.items.path, "source.items.path")
@@ -129,7 +130,7 @@ def _why_not(connection: "DuckDBPyConnection", condition: str, id_type: str) -> 
     return ""
 
 
-def load_items(connection: "DuckDBPyConnection", source: Source, id_type: str) -> int:
+def load_items(connection: "DuckDBPyConnection", source: SourceSettings, id_type: str) -> int:
     """Replaces the warehouse's item metadata by source_items, and returns its number of items.
 
     Raises InputError where an item comes twice.

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger, task
 
-from tasks.settings.config import Expectation
+from tasks.settings.checks import ExpectationSettings
+from tasks.settings.section import size_text
 from tasks.errors import InputError, ValidationFailed
 from tasks.data.expectations import all_expectations, as_great_expectations
 from tasks.data.ledger import check, has_events, refuse
@@ -105,7 +106,7 @@ def _run(run: Run, expectations: "list[OfGreatExpectations]") -> list[Any]:
             "isolation_level": "AUTOCOMMIT",
             "skip_autocommit_rollback": True,
             "pool_reset_on_return": None,
-            "connect_args": {"read_only": True, "config": {"memory_limit": run.config.memory_limit, **CLOSED}},
+            "connect_args": {"read_only": True, "config": {"memory_limit": size_text(run.config.memory_limit), **CLOSED}},
         },
     )
     try:
@@ -119,7 +120,7 @@ def _run(run: Run, expectations: "list[OfGreatExpectations]") -> list[Any]:
         source.get_engine().dispose()
 
 
-def _describe(run: Run, expectation: Expectation, result: Any) -> dict:
+def _describe(run: Run, expectation: ExpectationSettings, result: Any) -> dict:
     """One expectation and what came of it. One that could not be evaluated stops the night, whatever its severity."""
     row = {"rule": str(expectation), "severity": expectation.severity, "passed": bool(result.success)}
     raised = next(_exceptions(result), None)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from tasks.run.integrity import require_files
 from tasks.run.warehouse import Run, current_run_id, read_manifest
-from tasks.settings.config import event_weights
+from tasks.settings.training import event_weights
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tasks.run.catalogue import Catalogue, load_catalogue
 from tasks.run.handles import Trained
 from tasks.run.warehouse import Run
-from tasks.settings.config import Recommendations
+from tasks.settings.publication import RecommendationSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,7 @@ class Lists:
     seen: "csr_array"
     user_ids: "pa.Array"
     items: Catalogue
-    rules: Recommendations
+    rules: RecommendationSettings
     users: "np.ndarray | None" = None
     on_progress: Callable[[str, float], None] = no_progress
 

@@ -20,7 +20,6 @@ from tasks.run.progress import working
 from tasks.run.records import files_of_all_runs, manifests, stages_of_all_runs
 from tasks.run.retries import RETRIES
 from tasks.run.warehouse import Run, attach_events, connect, first_row, sql
-from tasks.settings.config import bytes_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -122,7 +121,7 @@ class Output:
             query = f"select * from (({query}) union all by name ({stays})) order by 1, 2"
         if not is_new:
             self.connection.execute(f"insert into output.{table} by name {query}", parameters)
-        elif size > bytes_of(self.run.config.recommendations.max_table_size):
+        elif size > self.run.config.recommendations.max_table_size:
             self._write_parquet(table, query, parameters)
         else:
             self.connection.execute(create + query, parameters)

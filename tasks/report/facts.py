@@ -8,6 +8,7 @@ from tasks.report import charts as pictures
 from tasks.run.lookup import look_up_item, look_up_user, select
 from tasks.run.records import is_refresh, name_damaged, read_manifest, read_model, usable_parquet
 from tasks.run.warehouse import Run, connect, intact, list_runs
+from tasks.settings.yaml_text import dump_yaml
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -57,7 +58,7 @@ def collect_facts(run: Run) -> dict[str, Any]:
         "choices": [choice for choice in model.get("choices", []) if "ndcg" in choice],
         "measured": measured,
         "lists": _lists(run),
-        "config": _as_yaml(manifest["config"]),
+        "config": dump_yaml(manifest["config"]),
         "pictures": {
             "models": [pictures.models(metrics, name) for name in (metric, coverage)] if metrics else [],
             "nights": pictures.nights(history, metric) if len(history) > 1 else None,
@@ -182,12 +183,6 @@ def _flat(config: dict, prefix: str = "") -> dict[str, Any]:
     for key, value in config.items():
         values |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return values
-
-
-def _as_yaml(config: dict) -> str:
-    import yaml
-
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
 
 
 def _lists(run: Run) -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ from tasks.run.logs import PeakMemory, log_to, name_flow_run
 from tasks.run.quoting import fill, literal, visible
 from tasks.run.records import current_run_id, manifests, publications, read_manifest
 from tasks.settings.config import Config
+from tasks.settings.section import size_text
 
 if TYPE_CHECKING:
     import duckdb
@@ -227,7 +228,7 @@ def connect(
         if not first_row(connection, "select current_setting('lock_configuration')")[0]:
             settings = fill(
                 sql("connection"),
-                memory_limit=literal(config.memory_limit),
+                memory_limit=literal(size_text(config.memory_limit)),
                 temp_directory=literal(str(warehouse / "tmp")),
                 folders=", ".join(map(literal, folders)),
                 files=", ".join(map(literal, files)),

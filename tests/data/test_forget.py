@@ -26,7 +26,8 @@ from tasks.run.integrity import OF_SCORES, require_files, require_tables
 from tasks.run.lock import locked
 from tasks.run.records import current_run_id, publications
 from tasks.run.warehouse import list_runs
-from tasks.settings.config import Config, Ids
+from tasks.settings.config import Config
+from tasks.settings.source import IdSettings
 from tests.conftest import community_events, config, settings, write_world
 from tests.support.plain_nights import plain_night, plain_refresh, plain_republish
 
@@ -353,7 +354,7 @@ def test_ids_that_are_told_apart_in_another_way_later(two_nights: Config) -> Non
     forget(two_nights, ["PERSON-9", "person-8"])
     assert len(list(traces(Path("warehouse"), "person-9"))) > 0, "another person"
     lower = town()
-    lower = lower.model_copy(update={"source": lower.source.model_copy(update={"ids": Ids(lowercase=True)})})
+    lower = lower.model_copy(update={"source": lower.source.model_copy(update={"ids": IdSettings(lowercase=True)})})
     plain_refresh(lower)
     with duckdb.connect("warehouse/events.duckdb", read_only=True) as connection:
         query = "select count(*) from events where user_id in ('person-9', 'person-8')"

@@ -10,7 +10,7 @@ import pytest
 
 from flows.nightly import nightly
 from tasks.data.demo import write_demo_data
-from tasks.settings.config import read_config
+from tasks.settings.load import read_config
 
 ROOT = Path(__file__).parents[2]
 COOKBOOK = ROOT / "docs" / "queries.md"

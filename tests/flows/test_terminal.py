@@ -14,7 +14,7 @@ from flows import cli
 from flows.cli import main
 from tasks.report.report import find_report
 from tasks.run.warehouse import current_run_id, end_run, open_run
-from tasks.settings.config import as_parameters
+from tasks.settings.deployment import as_parameters
 from tests.conftest import config, settings
 from tests.read.test_score_export import NUMBERS, TEXT, publish
 
