@@ -9,7 +9,9 @@ import duckdb
 import pytest
 from pydantic import ByteSize, ValidationError
 
-from tasks.run.warehouse import connect, open_run, read_manifest
+from tasks.run.database import connect
+from tasks.run.manifest import read_manifest
+from tasks.run.run import open_run
 from tasks.settings.config import Config
 from tasks.settings.load import read_config
 from tasks.settings.section import size_text
@@ -68,7 +70,7 @@ def test_duckdb_gets_the_same_number_of_bytes(written: str, world: Path) -> None
 @pytest.mark.usefixtures("without_prefect")
 def test_the_manifest_keeps_a_readable_size_and_equal_sizes_are_equal_configurations(world: Path) -> None:
     with open_run(config(memory_limit="4000 MB", recommendations={"max_table_size": "0.5 MiB"})) as run:
-        kept = read_manifest(run.folder)["config"]
+        kept = read_manifest(run.files.folder).config
     assert (kept["memory_limit"], kept["recommendations"]["max_table_size"]) == ("4GB", "512KiB")
     assert kept == run.config.model_dump(mode="json") == json.loads(run.config.model_dump_json())
     assert Config.model_validate(kept) == run.config

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.settings.checks import QuarantineSettings
-from tasks.settings.source import SourceSettings
-from tasks.settings.configured_sql import in_parentheses
+from tasks.data.sources.tables import SourceTable, readable
 from tasks.errors import InputError
 from tasks.run.quoting import identifier, literal
-from tasks.data.sources.tables import SourceTable, readable
+from tasks.settings.checks import QuarantineSettings
+from tasks.settings.configured_sql import in_parentheses
+from tasks.settings.source import SourceSettings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -13,9 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.settings.source import CsvSettings
 from tasks.errors import InputError
 from tasks.run.quoting import identifier, literal
+from tasks.settings.source import CsvSettings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -63,7 +63,9 @@ class CsvFile:
         )
 
 
-def open_csv(connection: "DuckDBPyConnection", path: Path, csv: CsvSettings, wanted: list[str], scratch: Path) -> CsvFile:
+def open_csv(
+    connection: "DuckDBPyConnection", path: Path, csv: CsvSettings, wanted: list[str], scratch: Path
+) -> CsvFile:
     """Finds out how a file is written; `wanted` are columns that tell which delimiter is meant.
 
     A file in another encoding than UTF-8, or that does not begin with its header, or that DuckDB would lose lines of

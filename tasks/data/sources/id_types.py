@@ -2,11 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from tasks.settings.checks import QuarantineSettings
-from tasks.settings.source import SourceSettings
-from tasks.settings.configured_sql import in_parentheses
-from tasks.errors import InputError
-from tasks.run.quoting import identifier
 from tasks.data.sources.columns import (
     EXACT_BELOW,
     INTEGERS,
@@ -20,7 +15,12 @@ from tasks.data.sources.columns import (
     tidied,
 )
 from tasks.data.sources.tables import SourceTable, readable
-from tasks.run.warehouse import first_row
+from tasks.errors import InputError
+from tasks.run.database import first_row
+from tasks.run.quoting import identifier
+from tasks.settings.checks import QuarantineSettings
+from tasks.settings.configured_sql import in_parentheses
+from tasks.settings.source import SourceSettings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

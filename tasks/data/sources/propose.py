@@ -8,15 +8,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tasks.data.sources.csv_files import lines_of
+from tasks.data.sources.files import find_files, reader_of
 from tasks.data.sources.guess import Column, find_by_values, find_columns
+from tasks.data.sources.tables import readable, table_of_items
+from tasks.errors import InputError
+from tasks.run.database import connect
+from tasks.run.run import ODD_IN_PATHS
 from tasks.settings.config import Config
 from tasks.settings.source import CsvSettings, SourceSettings
 from tasks.settings.yaml_text import dump_yaml
-from tasks.data.sources.csv_files import lines_of
-from tasks.errors import InputError
-from tasks.data.sources.files import find_files, reader_of
-from tasks.data.sources.tables import readable, table_of_items
-from tasks.run.warehouse import ODD_IN_PATHS, connect
 
 TEMPLATE = Path(__file__).parents[3] / "config" / "template.yaml"
 N_ROWS = 1000  # looked at of each file
