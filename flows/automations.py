@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import yaml
+from ruamel.yaml import YAML
 
 from tasks.report.plain_text import plain_in_template
 
@@ -44,7 +44,7 @@ def put_in_place(path: Path, block: str | None) -> list[str]:
 
 def read_automations(path: Path) -> list[dict]:
     """The file's automations with what $message stands for."""
-    wanted = yaml.safe_load(path.read_text())["automations"]
+    wanted = YAML(typ="safe").load(path)["automations"]
     for action in (action for one in wanted for action in one["actions"] if action["type"] == NOTIFY):
         for part in ("subject", "body"):
             action[part] = action[part].replace("$message", MESSAGE)

@@ -22,7 +22,9 @@ from tasks.run.damage import begin_to_name
 from tasks.run.failures import out_of_memory, out_of_reach
 from tasks.run.quoting import visible, visible_lines
 from tasks.run.warehouse import Warehouse
-from tasks.settings.config import DEMO, Config, find_config, read_config, reference
+from tasks.settings.config import Config
+from tasks.settings.load import DEMO, find_config, read_config
+from tasks.settings.reference import reference
 
 Command = Callable[[Config, argparse.Namespace], int]
 REJECTED = 3

@@ -8,7 +8,7 @@ from tasks.data.ingest import ingest, stock
 from tasks.data.validate import validate
 from tasks.run.handles import Events, Validated
 from tasks.run.run import end_run, open_run
-from tasks.settings.config import GivenConfig, given_config
+from tasks.settings.deployment import GivenConfig, given_config
 
 
 @flow(name="ingest")

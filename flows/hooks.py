@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from tasks.report.report import find_report
 from tasks.run.run import end_lost_run
 from tasks.run.warehouse import Warehouse
-from tasks.settings.config import Config, given_config
+from tasks.settings.config import Config
+from tasks.settings.deployment import given_config
 
 if TYPE_CHECKING:
     from prefect import Flow

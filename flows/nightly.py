@@ -21,7 +21,7 @@ from tasks.publish.rules import apply_rules
 from tasks.report.report import reported_run
 from tasks.run.handles import Outcome
 from tasks.run.run import end_run
-from tasks.settings.config import GivenConfig, given_config
+from tasks.settings.deployment import GivenConfig, given_config
 
 
 @flow(name="nightly", on_crashed=[record_end], on_cancellation=[record_end])

@@ -18,7 +18,8 @@ from tasks.publish.rules import apply_rules
 from tasks.report.report import reported_run
 from tasks.run.handles import Events
 from tasks.run.run import Run, end_run
-from tasks.settings.config import Config, GivenConfig, given_config
+from tasks.settings.config import Config
+from tasks.settings.deployment import GivenConfig, given_config
 
 
 @flow(name="refresh", on_crashed=[record_end], on_cancellation=[record_end])

@@ -3,7 +3,7 @@
 from prefect import flow, get_run_logger
 
 from tasks.publish.publication import roll_back
-from tasks.settings.config import GivenConfig, given_config
+from tasks.settings.deployment import GivenConfig, given_config
 
 
 @flow(name="rollback")

@@ -23,6 +23,7 @@ FORBIDDEN = {
         "great_expectations",
         "pyarrow",
         "pydantic",
+        "ruamel",
         "yaml",
     },
     "tasks": {"flows"},

@@ -65,9 +65,9 @@ def commands() -> str:
 
 def configuration() -> str:
     """The page of the configuration's keys."""
-    from tasks.settings.config import reference_table
+    from tasks.settings.reference import markdown
 
-    return f"# Configuration keys\n\n{reference_table()}\n"
+    return markdown()
 
 
 def source(where: str, is_short: bool = False) -> str:

@@ -15,7 +15,7 @@ from flows.cli import main
 from tasks.report.report import find_report
 from tasks.run.run import end_run, open_run
 from tasks.run.warehouse import Warehouse
-from tasks.settings.config import as_parameters
+from tasks.settings.deployment import as_parameters
 from tests.conftest import config, settings
 from tests.read.test_score_export import NUMBERS, TEXT, publish
 
