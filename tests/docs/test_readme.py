@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.cli import _parser
+from flows.cli import app
 from tasks.data.expectations import check_expectations
 from tasks.settings.config import Config, reference_table
 
@@ -56,7 +56,8 @@ def test_elsa_commands_parse() -> None:
     for command in commands:
         if command == ["--help"]:
             continue
-        assert _parser().parse_args(command).run
+        run, _, _ = app.parse_args(command, exit_on_error=False, print_error=False)
+        assert run == app[command[0]].default_command
 
 
 def test_the_library_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
