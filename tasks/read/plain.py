@@ -11,11 +11,13 @@ from tasks.run.quoting import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 SHORTENED = ("title", "raw")
 SHORTEST = 10
 INDENT = "  "  # no line begins with what came from data
 DECIMALS = 4
+GAP = 3  # blanks behind a column, at most
 NOTHING = "–"
 
 
@@ -46,7 +48,6 @@ def text_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     In a terminal, the columns SHORTENED end with … where the table is too wide; all others are always whole.
     """
     from rich.box import SIMPLE_HEAD
-    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
@@ -54,19 +55,23 @@ def text_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     texts = [_texts(column) for column in values]
     width = width_of_terminal()
     table = Table(box=SIMPLE_HEAD if width else None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
-    for name, column, shown in zip(columns, values, texts, strict=True):
-        widest = max(map(cell_len, [name, *shown]))
-        table.add_column(
-            name,
-            justify="right" if _is_number(column) else "left",
-            no_wrap=name not in SHORTENED,
-            min_width=min(widest, SHORTEST) if name in SHORTENED else widest,
-        )
+    narrowest = sum(GAP + _add_column(table, *one) for one in zip(columns, values, texts, strict=True))
     for row in zip(*texts, strict=True):
         table.add_row(*(Text(text, no_wrap=True, overflow="ellipsis") for text in row))
-    console = plain_console(width - len(INDENT) if width else sys.maxsize)
+    console = plain_console(max(width - len(INDENT), narrowest) if width else sys.maxsize)
     console.print(table, soft_wrap=True)
     return indent(written(console), INDENT)
+
+
+def _add_column(table: "Table", name: str, values: Sequence[object], texts: list[str]) -> int:
+    """Adds it, and returns how narrow it may become."""
+    from rich.cells import cell_len
+
+    is_whole = name not in SHORTENED
+    width = max(map(cell_len, [name, *texts]))
+    width = width if is_whole else min(width, SHORTEST)
+    table.add_column(name, justify="right" if _is_number(values) else "left", no_wrap=is_whole, min_width=width)
+    return width
 
 
 def _is_number(column: Sequence[object]) -> bool:
