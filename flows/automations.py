@@ -79,7 +79,7 @@ def main() -> int:
         return 2
     print("in place:", *placed, sep="\n  ")
     if block is None and len(placed) == 1:
-        print(f"Nobody is told of nights that fail; {HOW_TO}, and deploy again.")
+        print(f"No notifications of failed runs are sent; {HOW_TO}, and deploy again.")
     return 0
 
 

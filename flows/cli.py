@@ -9,7 +9,7 @@ from inspect import BoundArguments
 from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError, UnusedCliTokensError
 
 from flows.commands.data import config, forget, init, withdraw
-from flows.commands.nights import nightly
+from flows.commands.nightly import nightly
 from flows.commands.runs import ingest, publish, refresh, report, rollback, runs, validate
 from flows.commands.tables import explain, explore, export, recommend, rejected, score, similar
 from flows.output import end_of_output, say, show_defect, silence_duckdb_at_exit

@@ -1,4 +1,4 @@
-"""The main job: last night's events in, tonight's recommendation tables out."""
+"""The main job: events in, recommendation tables out."""
 
 from prefect import flow, get_run_logger
 from prefect.states import Completed, State
@@ -25,9 +25,9 @@ from tasks.settings.config import GivenConfig, given_config
 
 @flow(name="nightly", on_crashed=[record_end], on_cancellation=[record_end])
 def nightly(config: GivenConfig, resume: str | None = None, force_reason: str | None = None) -> State:
-    """Ingests, validates, trains, evaluates and, if the gate lets the model pass, publishes new tables.
+    """Ingests, validates, trains, evaluates and, if the gate accepts the model, publishes new tables.
 
-    `resume` names a run that died or was rejected, to go on with; `force_reason` publishes what the gate rejects.
+    `resume` names a run that died or was rejected, to continue; `force_reason` publishes what the gate rejects.
     """
     config = given_config(config)
     check_device(config)

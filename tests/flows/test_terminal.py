@@ -12,7 +12,7 @@ import yaml
 
 from flows import engine
 from flows.cli import app, main
-from flows.commands.nights import print_tables
+from flows.commands.nightly import print_tables
 from tasks.report.report import find_report
 from tasks.run.warehouse import current_run_id, end_run, open_run
 from tasks.settings.config import as_parameters

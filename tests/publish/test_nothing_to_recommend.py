@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flows.commands.nights import print_tables
+from flows.commands.nightly import print_tables
 from tasks.errors import InputError
 from tasks.read.terminal import example_queries
 from tasks.report.report import find_report

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from flows.cli import main
-from flows.commands.nights import print_tables
+from flows.commands.nightly import print_tables
 from tasks.read import terminal as published
 from tasks.run.lock import locked
 from tasks.run.logs import log_to

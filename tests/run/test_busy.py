@@ -16,7 +16,7 @@ import yaml
 
 from flows import engine
 from flows.cli import main
-from flows.commands.nights import print_tables
+from flows.commands.nightly import print_tables
 from tasks.data.ingest import ingest
 from tasks.errors import WarehouseBusy
 from tasks.publish.history import _require_whole

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from flows.cli import main
-from flows.commands.nights import print_tables
+from flows.commands.nightly import print_tables
 from tasks.errors import InputError
 from tasks.read.export import export_vectors
 from tasks.read.score import score_file
