@@ -37,13 +37,13 @@ Reason = Annotated[str | None, Parameter(metavar="TEXT", help="Why; kept in the 
 
 def configured(path: Path | None) -> "Config":
     """Reads the configuration, and says on standard error which warehouse and run the command's output is from."""
-    from tasks.run.records import begin_to_name
-    from tasks.run.warehouse import current_run_id
+    from tasks.run.damage import begin_to_name
+    from tasks.run.warehouse import Warehouse
     from tasks.settings.config import find_config, read_config
 
     begin_to_name()
     config = read_config(find_config(path))
     warehouse = Path(config.warehouse).absolute()
-    run_id = current_run_id(warehouse)
+    run_id = Warehouse.of(config).current_run_id
     say(f"{warehouse}: {f'published run {run_id}' if run_id else 'nothing published yet'}", file=sys.stderr)
     return config

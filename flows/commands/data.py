@@ -106,9 +106,9 @@ def _lines(path: Path) -> list[str]:
 
 def _republish(config: "Config", kind: str, why: str) -> None:
     """Publishes tables without what was removed, where any are published."""
-    from tasks.run.warehouse import current_run_id
+    from tasks.run.warehouse import Warehouse
 
-    if current_run_id(Path(config.warehouse).absolute()) is None:
+    if Warehouse.of(config).current_run_id is None:
         say("Nothing is published yet.")
         return
     from flows.refresh import republish

@@ -61,9 +61,9 @@ def rollback(
 ) -> None:
     """Switch current.duckdb back to the tables of an earlier run."""
     settings = configured(config)
-    from tasks.publish import history
+    from tasks.publish import publication
 
-    to, left = history.roll_back(settings, run, reason)
+    to, left = publication.roll_back(settings, run, reason)
     say(f"current.duckdb switched to run {to}, from {left}")
 
 
@@ -76,9 +76,9 @@ def publish(
 ) -> None:
     """Publish an earlier run again; it must have passed the gate."""
     settings = configured(config)
-    from tasks.publish import history
+    from tasks.publish import publication
 
-    left = history.publish_again(settings, run, reason)
+    left = publication.publish_again(settings, run, reason)
     say(f"current.duckdb switched to run {run}, from {left}")
 
 
