@@ -33,7 +33,7 @@ def nightly(config: GivenConfig, resume: str | None = None, force_reason: str | 
     config = given_config(config)
     check_device(config)
     check_expectations(config)
-    limit = {"timeout_seconds": config.training_timeout_seconds}
+    limit = config.training_timeout_seconds
     with reported_run(config, resume) as run:
         get_run_logger().info("run %s", run.run_id)
         events = ingest(run)
@@ -44,11 +44,11 @@ def nightly(config: GivenConfig, resume: str | None = None, force_reason: str | 
         matrix = build_matrix(run, interactions)
         check_candidates(run, matrix, rules)
         champion = find_champion(run)
-        evaluation_model = train.with_options(**limit)(run, matrix, champion)
+        evaluation_model = train.with_options(timeout_seconds=limit)(run, matrix, champion)
         evaluation = evaluate(run, matrix, rules, evaluation_model, champion)
         verdict = judge(run, evaluation, force_reason)
         if verdict.is_accepted:
-            model = refit.with_options(**limit)(run, matrix, evaluation_model, champion)
+            model = refit.with_options(timeout_seconds=limit)(run, matrix, evaluation_model, champion)
             publish(run, materialize(run, events, interactions, matrix, rules, model))
         status = "published" if verdict.is_accepted else "rejected"
         end_run(run, status, verdict.reasons)
