@@ -17,7 +17,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import chdir, redirect_stdout, suppress
+from contextlib import chdir, redirect_stdout
 from functools import cache
 from pathlib import Path
 from unittest.mock import patch
@@ -50,7 +50,7 @@ def elsa(*arguments: str) -> str:
     from flows.cli import main
 
     settings = {"COLUMNS": "100", "ELSA_CONFIG": str(ROOT / "config" / "movielens.yaml")}
-    with patch.dict(os.environ, settings), redirect_stdout(io.StringIO()) as shown, suppress(SystemExit):
+    with patch.dict(os.environ, settings), redirect_stdout(io.StringIO()) as shown:
         main(arguments)
     text = RUN_ID.sub("20261128T030000_000000", shown.getvalue())
     return _stripped(text.replace(str(Path(sys.executable).with_name("duckdb")), ".venv/bin/duckdb"))
@@ -58,7 +58,9 @@ def elsa(*arguments: str) -> str:
 
 def commands() -> str:
     """The page of the command line: the help of `elsa` and of each of its commands."""
-    names = re.findall(r"^    ([a-z-]+)(?: |$)", elsa("--help").split("\noptions:")[0], re.MULTILINE)
+    from flows.cli import COMMANDS
+
+    names = [command.__name__ for group in COMMANDS.values() for command in group]
     shown = "\n".join(f"## elsa {name}\n\n```text\n{elsa(name, '--help')}```\n" for name in names)
     return f"# Every command and option of elsa\n\n```text\n{elsa('--help')}```\n\n{shown}"
 
@@ -175,7 +177,7 @@ def is_same(shown: str, answer: str) -> bool:
 def _shortened(night: str) -> str:
     """Up to where the tables are; of each table the first rows."""
     night = night[: re.search(r"^The tables are in .*\n", night, re.MULTILINE).end()]
-    return re.sub(rf"(├.*┤\n(?:│.*\n){{{N_ROWS}}})(?:│.*\n)+(└.*┘\n)(?:  \d+ rows.*\n)?", r"\1\2", night)
+    return re.sub(rf"^(  (?:metric|model) .*\n(?:  .*\n){{{N_ROWS}}})(?:  .*\n)+", r"\1", night, flags=re.MULTILINE)
 
 
 def main() -> None:
