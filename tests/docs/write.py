@@ -33,7 +33,6 @@ DECIMAL = re.compile(r"\d+\.\d+")
 CODE = re.compile(r"```(sql|python)\n((?:(?!```).)*)```\n\n```text\n(.*?)```", re.DOTALL)
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
-N_ROWS = 4  # of each table in what README shows of a night
 
 
 def publish_demo() -> str:
@@ -57,7 +56,7 @@ def elsa(*arguments: str) -> str:
 
 def commands() -> str:
     """The page of the command line: the help of `elsa` and of each of its commands."""
-    names = re.findall(r"^    ([a-z-]+)(?: |$)", elsa("--help").split("\noptions:")[0], re.MULTILINE)
+    names = re.findall(r"^(?:│ |    )([a-z]+)(?=  |$)", elsa("--help"), re.MULTILINE)
     shown = "\n".join(f"## elsa {name}\n\n```text\n{elsa(name, '--help')}```\n" for name in names)
     return f"# Every command and option of elsa\n\n```text\n{elsa('--help')}```\n\n{shown}"
 
@@ -171,9 +170,9 @@ def is_same(shown: str, answer: str) -> bool:
 
 
 def _shortened(night: str) -> str:
-    """Up to where the tables are; of each table the first rows."""
+    """Without the metrics at 10, and up to where the tables are."""
     night = night[: re.search(r"^The tables are in .*\n", night, re.MULTILINE).end()]
-    return re.sub(rf"(├.*┤\n(?:│.*\n){{{N_ROWS}}})(?:│.*\n)+(└.*┘\n)(?:  \d+ rows.*\n)?", r"\1\2", night)
+    return re.sub(r"^(?:[│ ]+\w+@10 |  \d+ rows ).*\n", "", night, flags=re.MULTILINE)
 
 
 def main() -> None:
