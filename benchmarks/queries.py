@@ -23,7 +23,7 @@ from scipy import sparse
 from elsa_core import Model, Popularity
 from tasks.publish import tables as materialize
 from tasks.publish.recommendations import Catalogue, Lists, user_lists
-from tasks.run.warehouse import Run
+from tasks.run.run import Run
 from tasks.settings.config import Config, Recommendations
 
 N_USERS, N_ITEMS, FACTORS, K, N_SEEN, N_WEIGHTS = 200_000, 100_000, 256, 100, 60, 100

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tasks.settings.config import Config, Expectation
 from tasks.settings.configured_sql import check_select, in_parentheses
 from tasks.errors import InputError
-from tasks.run.warehouse import sql
+from tasks.run.database import sql
+from tasks.run.quoting import fill, identifier
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation as OfGreatExpectations
@@ -133,15 +134,13 @@ def _query(expectation: Expectation, where: str) -> str:
     if wanted != set(given):
         names = ", ".join(sorted(wanted)) or "no argument"
         raise InputError(f"{where} takes {names}; got {', '.join(given) or 'none'}")
-    for name, value in given.items():
-        query = query.replace(f"${name}", _as_sql(name, value, where))
-    return query
+    return fill(query, **{name: _as_sql(name, value, where) for name, value in given.items()})
 
 
 def _as_sql(name: str, value: Any, where: str) -> str:
     """An argument as it stands in a query; a text as digits, because braces, colons and quotes mean more there."""
     if name == "column":
-        return f'"{value}"'  # one of those that source.columns maps
+        return identifier(value)  # one of those that source.columns maps
     if name == "regex":
         _check_regex(value, where)
         return f"decode(unhex('{value.encode().hex()}'))"

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from tasks.run.catalogue import Catalogue, load_catalogue
 from tasks.run.handles import Trained
-from tasks.run.warehouse import Run
+from tasks.run.run import Run
 from tasks.settings.config import Recommendations
 
 if TYPE_CHECKING:
@@ -44,23 +43,19 @@ class Lists:
     on_progress: Callable[[str, float], None] = no_progress
 
 
-def load_lists(
-    run: Run, trained: Trained, at: datetime, on_progress: Callable[[str, float], None] = no_progress
-) -> Lists:
-    """The model of a run, and what it is asked about, with the items that are available at a moment."""
-    import polars as pl
-    from scipy import sparse
+def load_lists(run: Run, trained: Trained, on_progress: Callable[[str, float], None] = no_progress) -> Lists:
+    """The model of a run, and what it is asked about, with the items that are available now."""
 
     import elsa_core
 
-    X = sparse.load_npz(run.folder / "interactions.npz")
+    X = run.files.weights.read()
     return Lists(
-        elsa_core.load(run.folder / trained.path, run.config.policy_configs.policy.device),
+        run.files.model_folder(trained.path).read(run.config.policy_configs.policy.device),
         elsa_core.Popularity.fit(X),
         X,
-        sparse.load_npz(run.folder / "seen.npz"),
-        pl.read_parquet(run.folder / "users.parquet")["user_id"].to_arrow(),
-        load_catalogue(run, at),
+        run.files.seen.read(),
+        run.files.users.read()["user_id"].to_arrow(),
+        load_catalogue(run),
         run.config.recommendations,
         on_progress=on_progress,
     )

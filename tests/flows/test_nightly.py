@@ -10,7 +10,9 @@ import pytest
 
 from flows.nightly import nightly
 from tasks.run.handles import Outcome
-from tasks.run.warehouse import list_runs, read_manifest
+from tasks.run.index import list_runs
+from tasks.run.manifest import read_manifest
+from tasks.run.warehouse import Warehouse
 from tests.conftest import N_ITEMS, N_USERS, community_events, config, snapshot
 from tests.support.plain_nights import plain_night
 
@@ -94,10 +96,10 @@ def test_a_rejected_night_leaves_the_published_tables_byte_for_byte(world: Path,
     assert (state.name, state.is_completed()) == ("Rejected", True)
     assert "ndcg@10" in state.message and "at least 1.1" in state.message
     assert snapshot(world / "warehouse") == before
-    runs = list_runs(world / "warehouse")
-    assert [run["status"] for run in runs] == ["published", "rejected"]
-    assert runs[0]["run_id"] == first_night.run_id
-    assert "at least 1.1" in runs[1]["reasons"][0]
+    runs = list_runs(Warehouse(world / "warehouse"))
+    assert [run.status for run in runs] == ["published", "rejected"]
+    assert runs[0].run_id == first_night.run_id
+    assert "at least 1.1" in runs[1].reasons[0]
 
 
 def test_a_run_leaves_what_its_stages_took_and_a_structured_log(first_night: Outcome, tables: Tables) -> None:
@@ -119,7 +121,7 @@ def test_a_run_leaves_what_its_stages_took_and_a_structured_log(first_night: Out
 def test_the_flow_run_goes_by_the_name_of_the_run(world: Path, first_night: Outcome) -> None:
     from prefect.client.orchestration import get_client
 
-    flow_run_id = read_manifest(world / "warehouse" / "runs" / first_night.run_id)["flow_run_id"]
+    flow_run_id = read_manifest(world / "warehouse" / "runs" / first_night.run_id).flow_run_id
     with get_client(sync_client=True) as client:
         assert client.read_flow_run(flow_run_id).name == first_night.run_id
 
@@ -228,7 +230,7 @@ def test_a_warm_night_starts_from_the_published_models(world: Path, first_night:
     log = "\n".join(logged)
     assert f"starting from the evaluation_model of run {first_night.run_id}" in log
     assert f"starting from the model of run {first_night.run_id}" in log
-    stages = read_manifest(world / "warehouse" / "runs" / warm.run_id)["stages"]
+    stages = read_manifest(world / "warehouse" / "runs" / warm.run_id).stages
     assert {stages[name]["started_from"] for name in ("train", "refit")} == {first_night.run_id}
     logged.clear()
     plain_night(config(policy_configs=COLD))

@@ -17,7 +17,7 @@ from tasks.model.champion import comparable_champion
 from tasks.model.gate import Comparison, compare
 from tasks.model.segments import history_bands, popularity_bands
 from tasks.run.handles import COMMON_ITEMS
-from tasks.run.warehouse import Run
+from tasks.run.run import Run
 from tasks.settings.config import Config
 from tests.conftest import community_events, config
 from tests.support.plain_nights import plain_night

@@ -11,7 +11,7 @@ import pytest
 from flows.nightly import nightly
 from tasks.publish.tables import ContractBroken, _check_contract
 from tasks.run.handles import Outcome
-from tasks.run.warehouse import Run
+from tasks.run.run import Run
 from tests.conftest import by_duckdb_1_5, config
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "without_prefect")

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from elsa_core import Model
 from tasks.errors import InputError
-from tasks.run.warehouse import open_run
+from tasks.run.run import open_run
 from tests.conftest import N_ITEMS, config
 from tests.support.plain_nights import plain_night
 from tests.support.published_file import no_rules, random_histories, random_model, write_published

@@ -14,7 +14,8 @@ from tasks.errors import InputError
 from tasks.run.lock import locked
 from tasks.data.sources.files import QUERY
 from tasks.run.failures import explained
-from tasks.run.warehouse import connect
+from tasks.run.database import connect
+from tasks.run.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -54,13 +55,13 @@ def undo(config: Config, path: str) -> str:
 @contextmanager
 def _ledger(config: Config) -> "Iterator[DuckDBPyConnection]":
     """The warehouse's ledger, which nobody else writes to meanwhile."""
-    warehouse = Path(config.warehouse).absolute()
-    events = warehouse / "events.duckdb"
+    warehouse = Warehouse.of(config)
+    events = warehouse.events
     if not events.exists():
         raise InputError(f"{config.warehouse} holds no events yet; nothing was read that could be withdrawn")
     with (
         explained(config, warehouse),
-        locked(warehouse / "lock", config.lock_wait_seconds),
+        locked(warehouse.lock, config.lock_wait_seconds),
         connect(events, config) as connection,
     ):
         ledger.make_ledger(connection)

@@ -19,7 +19,7 @@ from tasks.data.sources.columns import (
     tidied,
 )
 from tasks.data.sources.tables import SourceTable, readable
-from tasks.run.warehouse import first_row
+from tasks.run.database import first_row
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

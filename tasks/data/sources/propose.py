@@ -17,7 +17,8 @@ from tasks.data.sources.csv_files import lines_of
 from tasks.errors import InputError
 from tasks.data.sources.files import find_files, reader_of
 from tasks.data.sources.tables import readable, table_of_items
-from tasks.run.warehouse import ODD_IN_PATHS, connect
+from tasks.run.database import connect
+from tasks.run.run import ODD_IN_PATHS
 
 TEMPLATE = Path(__file__).parents[3] / "config" / "template.yaml"
 N_ROWS = 1000  # looked at of each file
