@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger
 
-from tasks.settings.config import Drift as DriftRules
-from tasks.errors import InputError, ValidationFailed
 from tasks.data.ledger import accept, refuse
-from tasks.run.handles import Drift, Events
+from tasks.errors import InputError, ValidationFailed
 from tasks.run.database import connect, first_row, sql
+from tasks.run.handles import Drift, Events
 from tasks.run.quoting import identifier
 from tasks.run.run import Run
 from tasks.run.stage import stage
+from tasks.settings.config import Drift as DriftRules
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

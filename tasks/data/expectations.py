@@ -6,11 +6,11 @@ from importlib import resources
 from string import Formatter
 from typing import TYPE_CHECKING, Any
 
-from tasks.settings.config import Config, Expectation
-from tasks.settings.configured_sql import check_select, in_parentheses
 from tasks.errors import InputError
 from tasks.run.database import sql
 from tasks.run.quoting import fill, identifier
+from tasks.settings.config import Config, Expectation
+from tasks.settings.configured_sql import check_select, in_parentheses
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation as OfGreatExpectations

@@ -10,18 +10,27 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger
 
-from tasks.errors import InputError, ValidationFailed
-from tasks.data.removal.forget import finish_forgetting
-from tasks.data.sources.id_types import id_types, id_types_of_events
 from tasks.data.items import load_items, view_items
-from tasks.data.ledger import enter, has_events, is_withdrawn, know_forgotten, make_ledger, pointer_to, readmit, refuse
-from tasks.run.progress import working
-from tasks.run.quoting import literal
+from tasks.data.ledger import (
+    enter,
+    has_events,
+    is_withdrawn,
+    know_forgotten,
+    make_ledger,
+    pointer_to,
+    readmit,
+    refuse,
+)
+from tasks.data.removal.forget import finish_forgetting
 from tasks.data.sources.columns import OWNERS, close_events, mapped, open_events
 from tasks.data.sources.files import SourceFile, event_files, files_beside
+from tasks.data.sources.id_types import id_types, id_types_of_events
 from tasks.data.sources.tables import SourceTable, readable, table_of_events
-from tasks.run.handles import Events
+from tasks.errors import InputError, ValidationFailed
 from tasks.run.database import connect, first_row, sql
+from tasks.run.handles import Events
+from tasks.run.progress import working
+from tasks.run.quoting import literal
 from tasks.run.run import Run
 from tasks.run.stage import stage
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger
 
 from tasks.errors import InputError
-from tasks.run.progress import working
-from tasks.run.handles import Events, Interactions
 from tasks.run.database import attach, connect, first_row, sql
+from tasks.run.handles import Events, Interactions
+from tasks.run.progress import working
 from tasks.run.quoting import literal
 from tasks.run.run import Run
 from tasks.run.stage import stage

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger
 
-from tasks.settings.config import Config, Source
-from tasks.settings.configured_sql import in_parentheses
-from tasks.errors import InputError
-from tasks.run.quoting import fill, identifier
 from tasks.data.sources.columns import EXACT_BELOW, is_integer, is_text, require_column, tidied
 from tasks.data.sources.files import find_files
 from tasks.data.sources.tables import SourceTable, readable, table_of_items
+from tasks.errors import InputError
 from tasks.run.database import first_row, sql
+from tasks.run.quoting import identifier
+from tasks.settings.config import Config, Source
+from tasks.settings.configured_sql import in_parentheses
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

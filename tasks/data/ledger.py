@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from tasks.settings.config import Ids
-from tasks.errors import InputError
-from tasks.run.quoting import literal
 from tasks.data.sources.files import SourceFile
+from tasks.errors import InputError
 from tasks.run.database import first_row, sql
+from tasks.run.quoting import literal
+from tasks.settings.config import Ids
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

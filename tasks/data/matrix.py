@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger
 
 from tasks.errors import InputError
-from tasks.run.progress import working
-from tasks.run.handles import Interactions, Matrix
 from tasks.run.artifacts import RunFiles, Sparse
 from tasks.run.database import connect, sql
+from tasks.run.handles import Interactions, Matrix
+from tasks.run.progress import working
 from tasks.run.run import Run
 from tasks.run.stage import stage
 

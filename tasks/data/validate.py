@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger
 
-from tasks.settings.config import Expectation
-from tasks.errors import InputError, ValidationFailed
 from tasks.data.expectations import all_expectations, as_great_expectations
 from tasks.data.ledger import check, has_events, refuse
-from tasks.run.progress import working
-from tasks.run.handles import Events, Validated
+from tasks.errors import InputError, ValidationFailed
 from tasks.run.database import connect, first_row
+from tasks.run.handles import Events, Validated
+from tasks.run.progress import working
 from tasks.run.run import Run
 from tasks.run.stage import stage
+from tasks.settings.config import Expectation
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation as OfGreatExpectations

@@ -15,6 +15,7 @@ from flows.cli import main
 from tasks.data.ingest import ingest
 from tasks.run.index import list_runs
 from tasks.run.run import open_run
+from tasks.run.warehouse import Warehouse
 from tests.conftest import community_events, config, settings, snapshot
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

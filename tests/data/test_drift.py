@@ -10,7 +10,6 @@ import pytest
 from prefect.logging import disable_run_logger
 
 from flows.data import validate_alone
-from tests.support.plain_nights import events_of
 from tasks.data.drift import SHARES, watch_drift
 from tasks.data.ingest import ingest
 from tasks.data.validate import validate
@@ -21,6 +20,7 @@ from tasks.run.run import open_run
 from tasks.settings.config import Config
 from tests.conftest import config
 from tests.data.test_ingest import stored
+from tests.support.plain_nights import events_of
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 N_NIGHTS = 8
@@ -172,7 +172,9 @@ def test_a_run_that_goes_on_keeps_what_it_had_recorded(world: Path) -> None:
         write_manifest(run.files.folder, manifest)
         again = watch_drift.fn(run, events_of(run))
         assert (first.n_new_events, again.n_new_events) == (len(set(usual(1))), 0)
-        assert pl.read_parquet(run.files.folder / "drift.parquet").equals(recorded) and len(recorded) == len(ODD_NIGHTS)
+        assert pl.read_parquet(run.files.folder / "drift.parquet").equals(recorded) and len(recorded) == len(
+            ODD_NIGHTS
+        )
 
 
 def test_a_refused_run_that_goes_on_is_recorded_once(ninth_night: None) -> None:

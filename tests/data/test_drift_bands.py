@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from prefect.logging import disable_run_logger
 
-from tests.support.plain_nights import events_of
 from tasks.data.drift import watch_drift
 from tasks.data.ingest import ingest
 from tasks.errors import ValidationFailed
@@ -18,6 +17,7 @@ from tasks.run.run import open_run
 from tasks.settings.config import Config
 from tests.conftest import config, copy_world
 from tests.data.test_ingest import stored
+from tests.support.plain_nights import events_of
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 START = datetime(2026, 1, 1, tzinfo=UTC)

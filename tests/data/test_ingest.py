@@ -13,7 +13,6 @@ import duckdb
 import polars as pl
 import pytest
 
-from tests.support.plain_nights import events_of
 from tasks.data.ingest import ingest, progress
 from tasks.data.ledger import accept
 from tasks.data.validate import validate
@@ -21,6 +20,7 @@ from tasks.errors import InputError, ValidationFailed
 from tasks.run.handles import Events
 from tasks.run.run import open_run
 from tests.conftest import config
+from tests.support.plain_nights import events_of
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 ROWS = pl.DataFrame({

@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 from scipy import sparse
 
-from tests.support.plain_nights import events_of
 from tasks.data.ingest import ingest
 from tasks.data.interactions import build_interactions
 from tasks.data.matrix import build_matrix
 from tasks.errors import InputError
 from tasks.run.run import Run, open_run
 from tests.conftest import community_events, config
+from tests.support.plain_nights import events_of
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 COLUMNS = {"user_id": "user", "item_id": "item", "timestamp": "at", "value": "value", "event_type": "kind"}
@@ -133,7 +133,11 @@ def matrices(run: Run) -> tuple[dict[str, sparse.csr_array], pl.DataFrame, pl.Da
         "validation_targets",
     ]
     loaded = {name: sparse.load_npz(run.files.folder / f"{name}.npz") for name in names}
-    return loaded, pl.read_parquet(run.files.folder / "users.parquet"), pl.read_parquet(run.files.folder / "items.parquet")
+    return (
+        loaded,
+        pl.read_parquet(run.files.folder / "users.parquet"),
+        pl.read_parquet(run.files.folder / "items.parquet"),
+    )
 
 
 def test_matrices_hold_what_the_events_say(world: Path) -> None:

@@ -12,14 +12,14 @@ import duckdb
 import polars as pl
 import pytest
 
-from tests.support.plain_nights import events_of
 from tasks.data.ingest import ingest
 from tasks.data.interactions import build_interactions
 from tasks.data.ledger import accept
 from tasks.run.run import open_run
 from tests.conftest import config
-from tests.flows.test_crash import WORKERS
 from tests.data.test_ingest import stored
+from tests.flows.test_crash import WORKERS
+from tests.support.plain_nights import events_of
 
 N_FILES, N_ROWS = 4, 60_000
 CHANGES = {

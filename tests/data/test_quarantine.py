@@ -8,13 +8,13 @@ import duckdb
 import polars as pl
 import pytest
 
-from tests.support.plain_nights import events_of
 from tasks.data.ingest import ingest
 from tasks.data.interactions import build_interactions
 from tasks.errors import InputError, ValidationFailed
 from tasks.run.run import open_run
 from tests.conftest import config
 from tests.data.test_ingest import COLUMNS, stored, take_in
+from tests.support.plain_nights import events_of
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 HEADER = "user,movie,rating,at,kind\n"

@@ -7,7 +7,6 @@ import duckdb
 import polars as pl
 import pytest
 
-from tests.support.plain_nights import events_of
 from tasks.data.expectations import check_expectations
 from tasks.data.ingest import ingest
 from tasks.data.validate import validate
@@ -15,6 +14,7 @@ from tasks.errors import InputError, ValidationFailed
 from tasks.run.run import Run, open_run
 from tasks.settings.config import Config
 from tests.conftest import community_events, config
+from tests.support.plain_nights import events_of
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 HOLDS = {

@@ -11,8 +11,8 @@ from flows.cli import main
 from tasks.data.removal.withdraw import undo, withdraw
 from tasks.errors import InputError, RunUnderWay
 from tasks.read.terminal import digest_of_tables
-from tasks.run.lock import locked
 from tasks.run.index import list_runs
+from tasks.run.lock import locked
 from tasks.run.publications import publications
 from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
@@ -114,6 +114,9 @@ def test_the_only_file_at_the_terminal(world: Path, first_night: object, capsys:
     said = capsys.readouterr()
     assert "is withdrawn: " in said.out
     assert "that is done, but readers get no new tables: warehouse holds no events any more" in said.err
-    assert Warehouse(Path("warehouse")).current_run_id == before and list_runs(Warehouse(Path("warehouse")))[-1].status == "failed"
+    assert (
+        Warehouse(Path("warehouse")).current_run_id == before
+        and list_runs(Warehouse(Path("warehouse")))[-1].status == "failed"
+    )
     assert main(["withdraw", "ratings.parquet", "--undo", "--config", "my.yaml"]) == 0
     assert main(["refresh", "--config", "my.yaml"]) == 0

@@ -6,20 +6,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.settings.config import Config
-from tasks.errors import InputError
-from tasks.run.durable import remove
-from tasks.data.removal.forget_files import leave_run, rewrite_database
-from tasks.data.sources.id_types import id_types_of_events
 from tasks.data.ledger import has_events, know_forgotten, make_ledger, options_of, pointer_to
+from tasks.data.removal.forget_files import leave_run, rewrite_database
+from tasks.data.removal.redact import redact_runs
+from tasks.data.sources.columns import tidied
+from tasks.data.sources.id_types import id_types_of_events
+from tasks.errors import InputError
+from tasks.run.database import connect, first_row, intact, sql
+from tasks.run.durable import remove
+from tasks.run.failures import explained
 from tasks.run.lock import locked
 from tasks.run.progress import working
 from tasks.run.quoting import visible
-from tasks.data.removal.redact import redact_runs
-from tasks.data.sources.columns import tidied
-from tasks.run.failures import explained
-from tasks.run.database import connect, first_row, intact, sql
 from tasks.run.warehouse import Warehouse
+from tasks.settings.config import Config
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

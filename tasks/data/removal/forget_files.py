@@ -6,16 +6,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.settings.config import Config
-from tasks.errors import InputError, WarehouseBusy
-from tasks.run.durable import identity, put_in_place, sync
 from tasks.data.ledger import know_forgotten
-from tasks.run.quoting import identifier, literal
+from tasks.data.removal.redact import without
+from tasks.errors import InputError, WarehouseBusy
 from tasks.run.artifacts import Artifact, RunFiles
 from tasks.run.database import attach, connect, first_row, sql
+from tasks.run.durable import identity, put_in_place, sync
 from tasks.run.manifest import Identity, Manifest, read_manifest, write_manifest
-from tasks.data.removal.redact import without
+from tasks.run.quoting import identifier, literal
 from tasks.run.warehouse import Warehouse
+from tasks.settings.config import Config
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -57,9 +57,7 @@ def _begin_replacing(warehouse: Warehouse, files: RunFiles, changed: list[Path])
     """Writes down in the run's manifest that all new files are there, with their sizes and digests."""
     for path in changed:
         sync(_aside(path))
-    new = {
-        str(path.relative_to(warehouse.path)): Identity.model_validate(identity(_aside(path))) for path in changed
-    }
+    new = {str(path.relative_to(warehouse.path)): Identity.model_validate(identity(_aside(path))) for path in changed}
     try:
         write_manifest(files.folder, read_manifest(files.folder).model_copy(update={"replacing": new}))
     except InputError:  # a damaged manifest: nothing can go on with such a run, nor compare its files

@@ -7,10 +7,10 @@ from pathlib import Path
 from markupsafe import escape
 
 from tasks.errors import InputError
+from tasks.run.artifacts import RunFiles
 from tasks.run.durable import put_in_place, write_whole
 from tasks.run.index import drop_index
 from tasks.run.manifest import read_manifest, write_manifest
-from tasks.run.artifacts import RunFiles
 from tasks.run.warehouse import Warehouse
 
 IN_PLACE_OF_IDS = "[forgotten]"

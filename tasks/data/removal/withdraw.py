@@ -5,17 +5,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.data import ledger
-from tasks.settings.config import Config
-from tasks.errors import InputError
-from tasks.run.lock import locked
 from tasks.data.sources.files import QUERY
-from tasks.run.failures import explained
+from tasks.errors import InputError
 from tasks.run.database import connect
+from tasks.run.failures import explained
+from tasks.run.lock import locked
 from tasks.run.warehouse import Warehouse
+from tasks.settings.config import Config
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from tasks.settings.config import Quarantine, Source
-from tasks.settings.configured_sql import files_in
 from tasks.errors import InputError
 from tasks.run.durable import identity
+from tasks.settings.config import Quarantine, Source
+from tasks.settings.configured_sql import files_in
 
 READERS = {
     ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".jsonl": "json", ".ndjson": "json", ".json": "json",

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.data.sources.csv_files import beginning_of, open_csv
+from tasks.data.sources.files import SourceFile, partitions, reader_of
+from tasks.errors import InputError
+from tasks.run.database import first_row, openable, sql
+from tasks.run.quoting import fill, identifier, literal
 from tasks.settings.config import Quarantine, Source
 from tasks.settings.configured_sql import in_parentheses
-from tasks.data.sources.csv_files import beginning_of, open_csv
-from tasks.errors import InputError
-from tasks.run.quoting import fill, identifier, literal
-from tasks.data.sources.files import SourceFile, partitions, reader_of
-from tasks.run.database import first_row, openable, sql
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
