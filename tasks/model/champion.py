@@ -11,7 +11,7 @@ from tasks.run.run import Run
 if TYPE_CHECKING:
     import numpy as np
 
-    from elsa_core.linear import LinearModel
+    from elsa_core import LinearModel
 
 
 def find_champion(run: Run) -> Champion:

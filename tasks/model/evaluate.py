@@ -1,7 +1,7 @@
 """The evaluation model on the test users, beside popularity and the published run's evaluation model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prefect import get_run_logger
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from scipy.sparse import csr_array
 
-    from elsa_core import Capped
-    from elsa_core.linear import LinearModel
+    from elsa_core import Capped, LinearModel
 
 
 @dataclass(frozen=True)
@@ -113,9 +112,10 @@ def _alternatives(run: Run, own: "LinearModel", show: Callable[..., None]) -> "d
     """What could be run instead of own's ELSA: its low-rank part alone, and EASE where it fits."""
     import elsa_core
 
-    policy, models = run.config.policy_configs.policy, {}
-    if policy.policy_type == "elsa" and own.residual is not None:
-        models["elsa_low_rank"] = replace(own, residual=None, scale=1.0)
+    policy = run.config.policy_configs.policy
+    models: dict[str, LinearModel] = {}
+    if (low_rank := own.without_residual()) is not None:
+        models["elsa_low_rank"] = low_rank
     if policy.policy_type == "elsa" and len(own.is_known) <= run.config.evaluation.ease_up_to:
         files = run.files
         X, validation = files.train.read(), (files.fold_in("validation").read(), files.targets("validation").read())
@@ -148,7 +148,8 @@ def _judge(
 
     share (n_items,) is each item's share of the training users.
     """
-    from elsa_core.evaluate import coverage_with_interval, evaluate, mean_with_interval, popularity_of_lists
+    from elsa_core.bootstrap import coverage_with_interval, mean_with_interval
+    from elsa_core.metrics import evaluate, popularity_of_lists
 
     cutoffs, seed = run.config.evaluation.cutoffs, run.config.seed
     n_users, n_items = users.targets.shape

@@ -25,10 +25,7 @@ from tasks.settings.config import Config
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    from elsa_core import Ease, Epoch, Model, ResidualConfig, TrainConfig
-    from elsa_core.linear import LinearModel
-
-    Validation = tuple[csr_array, csr_array]
+    from elsa_core import Ease, Elsa, Epoch, LinearModel, ResidualConfig, TrainConfig, Validation
 
 NOT_OF_TRAINING = {"policy_type", "event_values", "warm_start", "residual_neighbors", "residual_ridge",
                    "residual_dropout", "ease_ridge", "ease_max_items"}  # fmt: skip
@@ -157,8 +154,8 @@ def _learnt_from_forgotten(run: Run, model_run_id: str) -> bool:
 
 
 def _fit_elsa(
-    recipe: Recipe, X: "csr_array", validation: "Validation | None", earlier: "Model | None", checkpoint: Path
-) -> "Model":
+    recipe: Recipe, X: "csr_array", validation: "Validation | None", earlier: "LinearModel | None", checkpoint: Path
+) -> "Elsa":
     from elsa_core import ResidualError, TrainingError, fit, fit_residual
 
     try:
@@ -175,8 +172,8 @@ def _fit_elsa(
         get_run_logger().info("kept epoch %s", model.best_epoch)
         if recipe.residual is None:
             return model
-        with working("sparse part") as show:
-            model = fit_residual(X, model, recipe.residual, validation, on_progress=_of("sparse part", show))
+        with working("residual") as show:
+            model = fit_residual(X, model, recipe.residual, validation, on_progress=_of("residual", show))
     except (TrainingError, ResidualError) as error:
         raise InputError(f"policy_configs: {error}") from None
     if validation is not None:
@@ -220,10 +217,10 @@ def _log_epochs(recipe: Recipe, show: Callable[..., None]) -> "Callable[[Epoch],
     return log
 
 
-def _log_choice(model: "Model") -> None:
+def _log_choice(model: "Elsa") -> None:
     alone, *others = (entry["ndcg"] for entry in model.choices)
     verdict = "left out" if model.residual is None else f"{model.residual.nnz:,} entries"
-    get_run_logger().info(f"sparse part: {verdict}; validation nDCG {alone:.4f} without, {max(others):.4f} with it")
+    get_run_logger().info(f"residual: {verdict}; validation nDCG {alone:.4f} without, {max(others):.4f} with it")
 
 
 def _save(run: Run, model: "LinearModel", recipe: Recipe, started_from: str | None, inputs: str) -> Trained:
@@ -233,10 +230,10 @@ def _save(run: Run, model: "LinearModel", recipe: Recipe, started_from: str | No
         path=recipe.name,
         model_run_id=run.run_id,
         started_from=started_from,
-        best_epoch=model.best_epoch if recipe.low_rank else 0,
+        best_epoch=model.best_epoch,
         n_items=len(model.is_known),
-        factors=recipe.low_rank.factors if recipe.low_rank else 0,
-        scale=model.scale if recipe.low_rank else 0.0,
+        factors=model.factors,
+        scale=model.scale,
         ridge=model.chosen.get("ridge"),
         dropout=model.chosen.get("dropout"),
         inputs=inputs,

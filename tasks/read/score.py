@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
     from scipy.sparse import csr_array
 
-    from elsa_core import Ease, Model
+    from elsa_core import LinearModel
 
 PAIRS = 2**17  # read, scored and written at a time
 ADDED = ("score", "unknown")
@@ -33,7 +33,7 @@ MOST_EXACT = 2**53  # beyond, a double is more than one whole number
 class Scorer:
     """The published model, the histories (users, items) it scores from, and the outside ids of both."""
 
-    model: "Model | Ease"
+    model: "LinearModel"
     X: "csr_array"
     user_ids: "pl.Series"
     item_ids: "pl.Series"

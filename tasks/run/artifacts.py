@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import polars as pl
     from scipy.sparse import csr_array
 
-    from elsa_core.linear import LinearModel
+    from elsa_core import LinearModel
 
 
 @dataclass(frozen=True)

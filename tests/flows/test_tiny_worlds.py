@@ -109,7 +109,7 @@ def test_models_of_tiny_worlds_have_finite_scores(world: str, factors: int | str
 def test_a_low_rank_part_that_says_nothing_leaves_all_to_the_sparse_part() -> None:
     """Two orthogonal vectors for two items: A Aᵀ − I is 0, and no share of it comes near anything."""
     X = matrix(WORLDS["two items that all have"])[:, :2]
-    model = elsa_core.Model(np.eye(2, dtype=np.float32), [], 0)
+    model = elsa_core.Elsa(np.eye(2, dtype=np.float32), [], 0)
     fitted = elsa_core.fit_residual(X, model, elsa_core.ResidualConfig(1, (1.0,), (0.0,)))
     P = (X.T @ sparse.diags_array(np.ones(X.shape[0])) @ X).toarray()
     assert fitted.scale == 0

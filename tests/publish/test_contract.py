@@ -102,11 +102,11 @@ def test_a_refresh_looks_at_the_users_whose_rows_are_new(check: str, published: 
 
 
 def test_tables_that_break_the_contract_are_never_published(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from elsa_core import Model
+    from elsa_core import Elsa
 
-    honest = Model.recommend
+    honest = Elsa.recommend
     monkeypatch.setattr(
-        Model,
+        Elsa,
         "recommend",
         lambda self, X, k, also_exclude=None, allowed=None: honest(self, X, k, exclude_seen=also_exclude is None),
     )

@@ -11,7 +11,7 @@ import yaml
 
 import tasks.publish.incremental
 import tasks.publish.tables
-from elsa_core import Model
+from elsa_core import Elsa
 from flows.cli import main
 from flows.refresh import refresh
 from tasks.errors import InputError
@@ -207,10 +207,10 @@ def test_who_is_gone_leaves_nothing_behind(
 
 def test_broken_rows_of_a_refresh_are_not_published(night: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
     add(new_events())
-    honest = Model.recommend
+    honest = Elsa.recommend
     with monkeypatch.context() as patch:
         forgetful = lambda self, X, k, also_exclude=None, allowed=None: honest(self, X, k, exclude_seen=False)  # noqa: E731
-        patch.setattr(Model, "recommend", forgetful)
+        patch.setattr(Elsa, "recommend", forgetful)
         with pytest.raises(ContractBroken, match=r"no_seen_item: \d+ rows, such as \[\((5|6|7|9001|9002), "):
             plain_refresh(config(**settings()))
     assert Warehouse(Path("warehouse")).current_run_id == night.run_id

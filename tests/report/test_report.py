@@ -19,7 +19,7 @@ from tasks.report import report
 from tasks.report.facts import _lead, collect_facts
 from tasks.report.report import find_report, write_report
 from tasks.run.database import connect
-from tasks.run.manifest import read_manifest, write_manifest
+from tasks.run.manifest import Manifest, read_manifest, write_manifest
 from tasks.run.run import Run, open_run
 from tests.conftest import ODD_TITLE, ODD_USER, Nights, config
 
@@ -136,23 +136,20 @@ def test_what_became_of_a_run_is_said_as_it_was(nights: Nights) -> None:
     manifest = read_manifest(nights.folder(AGAIN))
     forced = [{"name": "forced"}]
     start = manifest.started_at
+
+    def but(**changes: object) -> Manifest:
+        return manifest.model_copy(update=changes)
+
     assert _lead(manifest, []) == "The model passed every check of the gate, and readers got its tables."
-    assert "Published all the same" in _lead(manifest.model_copy(update={"reasons": ["worse", "forced"]}), forced)
-    assert _lead(manifest.model_copy(update={"reasons": ["OSError: full"]}), []).endswith(
-        "Afterwards something went wrong:"
-    )
+    assert "Published all the same" in _lead(but(reasons=["worse", "forced"]), forced)
+    assert _lead(but(reasons=["OSError: full"]), []).endswith("Afterwards something went wrong:")
     for status in ("crashed", "cancelled", "failed"):
-        assert (
-            _lead(manifest.model_copy(update={"status": status}), [])
-            == "The run stopped after publish. Nothing was published."
-        )
-    assert "ended without a word" in _lead(manifest.model_copy(update={"status": "died"}), [])
-    resumed = manifest.model_copy(update={"status": "failed", "started_at": "2999" + start[4:], "is_resumed": True})
+        assert _lead(but(status=status), []) == "The run stopped after publish. Nothing was published."
+    assert "ended without a word" in _lead(but(status="died"), [])
+    resumed = but(status="failed", started_at="2999" + start[4:], is_resumed=True)
     assert "before its first stage was finished" in _lead(resumed, []) and "earlier attempts" in _lead(resumed, [])
-    assert "is at work; publish is done" in _lead(manifest.model_copy(update={"status": "running"}), [])
-    assert "keep the tables of run X." in _lead(
-        manifest.model_copy(update={"status": "rejected", "replaces": "X"}), []
-    )
+    assert "is at work; publish is done" in _lead(but(status="running"), [])
+    assert "keep the tables of run X." in _lead(but(status="rejected", replaces="X"), [])
 
 
 def test_a_night_is_put_beside_what_readers_had(nights: Nights) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-from elsa_core import Ease, Model
+from elsa_core import Ease, Elsa
 from tasks.publish.tables import materialize
 from tasks.run.database import sql
 from tasks.run.handles import Events, Interactions, Matrix, Rules, Trained
@@ -20,7 +20,7 @@ Ids = list[int] | list[str]
 
 def write_published(
     folder: Path,
-    model: Model | Ease,
+    model: Elsa | Ease,
     X: sparse.csr_array,
     user_ids: Ids,
     item_ids: Ids,
@@ -104,14 +104,14 @@ def _write_records(run: Run) -> None:
         )
 
 
-def random_model(n_items: int, rng: np.random.Generator, *, has_residual: bool = True) -> Model:
-    """Unit vectors and, if asked for, a sparse part."""
+def random_model(n_items: int, rng: np.random.Generator, *, has_residual: bool = True) -> Elsa:
+    """Unit vectors and, if asked for, a residual."""
     A = rng.standard_normal((n_items, 4))
     A /= np.linalg.norm(A, axis=1, keepdims=True)
     S = rng.standard_normal((n_items, n_items)) * (rng.random((n_items, n_items)) < 0.3)
     np.fill_diagonal(S, 0)
     residual = sparse.csr_array(S.astype(np.float32)) if has_residual else None
-    return Model(A.astype(np.float32), [], 0, scale=float(rng.uniform(0.2, 2)), residual=residual)
+    return Elsa(A.astype(np.float32), [], 0, scale=float(rng.uniform(0.2, 2)), residual=residual)
 
 
 def random_ease(n_items: int, rng: np.random.Generator) -> Ease:
