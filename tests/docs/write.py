@@ -34,7 +34,6 @@ DECIMAL = re.compile(r"\d+\.\d+")
 CODE = re.compile(r"```(sql|python)\n((?:(?!```).)*)```\n\n```text\n(.*?)```", re.DOTALL)
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
-N_ROWS = 4  # of each table in what README shows of a night
 
 
 def publish_demo() -> str:
