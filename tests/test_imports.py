@@ -98,3 +98,9 @@ def test_nothing_heavy_is_loaded_before_a_task_needs_it(module: str) -> None:
     script = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_what_tests_share_lies_in_support() -> None:
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        shared = {name for name in imports_of(path) if name.split(".")[0] == "tests"}
+        assert all(name.startswith("tests.support.") for name in shared), path

@@ -14,8 +14,9 @@ import yaml
 
 from flows.cli import main
 from tasks.errors import InputError
-from tests.conftest import settings, snapshot
-from tests.data.test_ingest import stored, take_in
+from tests.support.ingestion import stored, take_in
+from tests.support.published_state import snapshot
+from tests.support.worlds import settings
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 COLUMNS = {"user_id": "user", "item_id": "movie", "timestamp": "at", "value": "rating"}
@@ -142,7 +143,7 @@ def test_a_file_without_permission_is_named(world: Path) -> None:
     Path("a.csv").write_text(HEADER + GOOD)
     Path("a.csv").chmod(0)
     script = (
-        "from tests.data.test_ingest import take_in\nfrom tests.data.test_bad_files import COLUMNS\n"
+        f"from tests.support.ingestion import take_in\nCOLUMNS = {COLUMNS!r}\n"
         "from prefect.logging import disable_run_logger\nwith disable_run_logger(): take_in('a.csv', COLUMNS)"
     )
     root = Path(__file__).parents[2]

@@ -14,7 +14,8 @@ import yaml
 from flows.cli import main
 from tasks.data.ingest import ingest
 from tasks.run.warehouse import list_runs, open_run
-from tests.conftest import community_events, config, settings, snapshot
+from tests.support.published_state import snapshot
+from tests.support.worlds import community_events, config, settings
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -199,7 +200,7 @@ def test_a_run_that_failed_says_so_and_one_that_was_killed_has_died(world: Path)
     with pytest.raises(RuntimeError), open_run(config()):
         raise RuntimeError("out of luck")
     script = (
-        "import os\nfrom tests.conftest import config\nfrom tasks.run.warehouse import open_run\n"
+        "import os\nfrom tests.support.worlds import config\nfrom tasks.run.warehouse import open_run\n"
         "with open_run(config()):\n    os.kill(os.getpid(), 9)\n"
     )
     root = Path(__file__).parents[2]

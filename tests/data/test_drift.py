@@ -17,8 +17,8 @@ from tasks.errors import InputError, ValidationFailed
 from tasks.run.handles import Drift
 from tasks.run.warehouse import open_run, read_manifest, write_json
 from tasks.settings.config import Config
-from tests.conftest import config
-from tests.data.test_ingest import stored
+from tests.support.ingestion import stored
+from tests.support.worlds import config
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 N_NIGHTS = 8

@@ -27,8 +27,8 @@ from tasks.run.lock import locked
 from tasks.run.records import current_run_id, publications
 from tasks.run.warehouse import list_runs
 from tasks.settings.config import Config, Ids
-from tests.conftest import community_events, config, settings, write_world
 from tests.support.plain_nights import plain_night, plain_refresh, plain_republish
+from tests.support.worlds import community_events, config, settings, write_world
 
 PERSON, OTHER = 'anna "x", o\'neil', "person-6"
 QUARANTINE = {"max_share": 0.5}

@@ -14,8 +14,8 @@ from tasks.read.terminal import digest_of_tables
 from tasks.run.lock import locked
 from tasks.run.warehouse import current_run_id, list_runs, publications
 from tasks.settings.config import Config
-from tests.conftest import community_events, config, settings
 from tests.support.plain_nights import plain_night, plain_refresh, plain_republish
+from tests.support.worlds import community_events, config, settings
 
 SOURCE = {"events": "data/*ratings.parquet"}
 SETTINGS = {"quarantine": {"max_share": 0.5}, "gate": {"min_lift_over_popularity": -1.0}}

@@ -11,7 +11,7 @@ from elsa_core import Epoch, Model, ResidualConfig, TrainConfig, fit, fit_ease, 
 from elsa_core.closed_form import cosine_loss
 from elsa_core.evaluate import validation_ndcg
 from elsa_core.train import _rows_of_length_one
-from tests.elsa_core.test_training import random_interactions, validation_users
+from tests.support.small_training import random_interactions, validation_users
 
 pytestmark = [
     pytest.mark.gpu,

@@ -13,7 +13,7 @@ import elsa_core.residual
 import elsa_core.sparse_product
 from elsa_core import Model, ResidualConfig, ResidualError, fit, fit_residual, load
 from elsa_core.residual import _Problem, no_progress
-from tests.elsa_core.test_training import LargestTensor, config, random_interactions, validation_users
+from tests.support.small_training import LargestTensor, config, random_interactions, validation_users
 
 one_choice = ResidualConfig(neighbors=6, ridge=(0.5,), dropout=(0.2,), k=5)
 

@@ -11,7 +11,7 @@ import yaml
 
 from flows.cli import main
 from tasks.run.warehouse import list_runs
-from tests.conftest import community_events, settings
+from tests.support.worlds import community_events, settings
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import pytest
 from flows.nightly import nightly
 from tasks.run.handles import Outcome
 from tasks.run.warehouse import list_runs, read_manifest
-from tests.conftest import N_ITEMS, N_USERS, community_events, config, snapshot
 from tests.support.plain_nights import plain_night
+from tests.support.published_state import snapshot
+from tests.support.worlds import N_ITEMS, N_USERS, community_events, config
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 COLD = {"embedding_policy": {"factors": 8, "n_epochs": 5, "batch_size": 64, "warm_start": False}}

@@ -25,7 +25,7 @@ from flows.auth import auth_string
 from flows.automations import put_in_place
 from tasks.run.lock import holder
 from tasks.run.warehouse import current_run_id, list_runs
-from tests.conftest import settings, write_world
+from tests.support.worlds import settings, write_world
 
 pytestmark = [pytest.mark.slow, pytest.mark.operations]
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,8 @@ from flows.cli import main
 from tasks.report.report import find_report
 from tasks.run.warehouse import current_run_id, end_run, open_run
 from tasks.settings.config import as_parameters
-from tests.conftest import config, settings
-from tests.read.test_score_export import NUMBERS, TEXT, publish
+from tests.support.published_file import NUMBERS, TEXT, publish
+from tests.support.worlds import config, settings
 
 ROOT = Path(__file__).parents[2]
 PAIR = ["--out", "out.parquet"]

@@ -12,7 +12,8 @@ from flows.nightly import nightly
 from tasks.publish.tables import ContractBroken, _check_contract
 from tasks.run.handles import Outcome
 from tasks.run.warehouse import Run
-from tests.conftest import by_duckdb_1_5, config
+from tests.support.published_state import by_duckdb_1_5
+from tests.support.worlds import config
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "without_prefect")
 CHECK_FILES = list((Path(__file__).parents[2] / "sql" / "checks").rglob("*.sql"))

@@ -25,9 +25,11 @@ from tasks.publish.publication import publish
 from tasks.run.handles import Outcome, Tables, Verdict
 from tasks.run.lock import me
 from tasks.run.warehouse import current_run_id, end_run, list_runs, open_run, publications, read_manifest
-from tests.conftest import community_events, config, settings, snapshot
-from tests.flows.test_crash import VERSION, WORKERS, readers
+from tests.support.killed_nights import WORKERS
 from tests.support.plain_nights import plain_night
+from tests.support.published_state import snapshot
+from tests.support.reading_processes import VERSION, readers
+from tests.support.worlds import community_events, config, settings
 
 ME = f"{getpass.getuser()}@{socket.gethostname()}"
 

@@ -21,8 +21,9 @@ from tasks.report.report import find_report
 from tasks.run.handles import Outcome
 from tasks.run.lock import locked
 from tasks.run.warehouse import current_run_id, list_runs, read_manifest, write_json
-from tests.conftest import N_ITEMS, N_USERS, by_duckdb_1_5, community_events, config, copy_world, make_world
 from tests.support.plain_nights import plain_night, plain_refresh
+from tests.support.published_state import by_duckdb_1_5
+from tests.support.worlds import N_ITEMS, N_USERS, community_events, config, copy_world, make_world
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 Tables = Callable[[str], list[tuple]]

@@ -19,7 +19,8 @@ from tasks.report import report
 from tasks.report.facts import _lead, collect_facts
 from tasks.report.report import find_report, write_report
 from tasks.run.warehouse import Run, connect, open_run, read_manifest
-from tests.conftest import ODD_TITLE, ODD_USER, Nights, config
+from tests.support.three_nights import ODD_TITLE, ODD_USER, Nights
+from tests.support.worlds import config
 
 PUBLISHED, AGAIN, REJECTED = range(3)
 

@@ -22,8 +22,8 @@ from tasks.publish.history import _require_whole
 from tasks.publish.incremental import reuse_earlier
 from tasks.read.score import score_file
 from tasks.run.warehouse import Run, connect, end_run, open_run
-from tests.conftest import config, settings
-from tests.read.test_score_export import NUMBERS, publish
+from tests.support.published_file import NUMBERS, publish
+from tests.support.worlds import config, settings
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 HOLD = """

@@ -12,7 +12,7 @@ import pytest
 from tasks.run.handles import Published
 from tasks.run.logs import PeakMemory, recorded_peak_bytes
 from tasks.run.warehouse import open_run, read_manifest
-from tests.conftest import config
+from tests.support.worlds import config
 
 pytestmark = pytest.mark.skipif(recorded_peak_bytes() is None, reason="this system does not tell")
 MB = 2**20

@@ -19,9 +19,10 @@ from tasks.read.terminal import digest_of_tables
 from tasks.run.handles import Outcome
 from tasks.run.warehouse import current_run_id, list_runs, open_run, read_manifest
 from tasks.settings.config import Config
-from tests.conftest import community_events, config, copy_world, make_world, snapshot
-from tests.flows.test_crash import WORKERS, night
+from tests.support.killed_nights import WORKERS, night
 from tests.support.plain_nights import plain_night
+from tests.support.published_state import snapshot
+from tests.support.worlds import community_events, config, copy_world, make_world
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 ROOT = Path(__file__).parents[2]
@@ -206,7 +207,7 @@ def test_a_night_while_events_are_taken_in(world: Path) -> None:
 def test_a_terminated_night_says_so(world: Path) -> None:
     import yaml
 
-    from tests.conftest import settings
+    from tests.support.worlds import settings
 
     (world / "my.yaml").write_text(yaml.safe_dump(settings(policy_configs={"embedding_policy": {
         "factors": 8, "n_epochs": 100_000, "batch_size": 8, "strategy": "default"}})))  # fmt: skip

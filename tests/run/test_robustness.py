@@ -19,7 +19,7 @@ from tasks.data.ingest import ingest
 from tasks.errors import InputError, ValidationFailed, WarehouseBusy
 from tasks.run.retries import may_pass
 from tasks.run.warehouse import list_runs, open_run, read_manifest
-from tests.conftest import community_events, config
+from tests.support.worlds import community_events, config
 
 BUSY = """
 import duckdb, sys, time

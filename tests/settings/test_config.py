@@ -11,7 +11,7 @@ from elsa_core import ResidualConfig, TrainConfig
 from tasks.errors import InputError
 from tasks.model.train import NOT_OF_TRAINING
 from tasks.settings.config import Config, Policy, read_config, reference
-from tests.conftest import settings
+from tests.support.worlds import settings
 
 DIALECT = """\
 policy_configs:

@@ -17,7 +17,7 @@ from tasks.publish.rules import apply_rules
 from tasks.run.warehouse import connect, open_run
 from tasks.settings.config import read_config
 from tasks.settings.configured_sql import check_expression, files_in, refused_functions
-from tests.conftest import config, settings
+from tests.support.worlds import config, settings
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 WITH_SIDE_EFFECTS = [

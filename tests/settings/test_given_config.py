@@ -12,7 +12,7 @@ from flows.rollback import rollback
 from tasks.errors import InputError
 from tasks.run.warehouse import open_run
 from tasks.settings.config import Config, as_parameters, given_config
-from tests.conftest import config, settings
+from tests.support.worlds import config, settings
 
 WRITES = {"query": "copy (select 1) to 'stolen.csv'; select 1 as user_id"}
 
