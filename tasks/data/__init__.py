@@ -1,0 +1,1 @@
+"""Source files into events, and events into matrices."""

@@ -1,0 +1,1 @@
+"""People who leave, and files that should not count."""

@@ -1,0 +1,1 @@
+"""Source files: their formats, columns and ids."""
