@@ -1,21 +1,29 @@
 """Fixtures of all tests; the functions that they and the tests call lie in tests/support."""
 
+# ruff: noqa: E402  a worker has its core before anything starts threads
 import atexit
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+
+from tests.support.cores import pin_worker
+
+pin_worker()
 
 import duckdb
 import pytest
+from prefect import Flow
 
 import tasks.report.charts
 from flows.cli import silence_duckdb_at_exit
 from tasks.run.handles import Outcome
 from tests.support.log_lines import logger_into
-from tests.support.plain_nights import undrawn
+from tests.support.made_once import made_once
+from tests.support.plain_nights import plain_flow, undrawn
 from tests.support.servers import serve_pages, serve_prefect
-from tests.support.three_nights import Nights, make_three_nights
+from tests.support.three_nights import Nights, copy_three_nights, make_three_nights
 from tests.support.worlds import config, copy_world, make_world, write_world
 
 atexit.register(silence_duckdb_at_exit)
@@ -27,6 +35,14 @@ os.environ["DO_NOT_TRACK"] = "1"
 def prefect_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One real Prefect API for all flows of the session, on a database of its own."""
     with serve_prefect(tmp_path_factory.mktemp("prefect"), request.config.cache.mkdir("prefect")):
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def nothing_waits_for_the_disk() -> Iterator[None]:
+    """No test cuts the power; those of the order of writing look at the calls."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 
@@ -47,6 +63,13 @@ def without_prefect() -> Iterator[None]:
 
 
 @pytest.fixture
+def without_engine(without_prefect: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets flows run as functions, also those that a command starts: no server, no retries, no states."""
+    monkeypatch.setattr(Flow, "__call__", plain_flow)
+    monkeypatch.setattr("flows.engine._server", nullcontext)
+
+
+@pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, with the small world's files in it."""
     monkeypatch.chdir(tmp_path)
@@ -55,9 +78,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def made_first_night(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+def made_first_night(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     """A small world after the night of config(), for `first_night` to copy."""
-    return make_world(tmp_path_factory.mktemp("first_night"), config())
+    return made_once(tmp_path_factory, "first_night", lambda folder: make_world(folder, config()))
 
 
 @pytest.fixture
@@ -80,8 +103,9 @@ def tables() -> Callable[[str], list[tuple]]:
 
 
 @pytest.fixture(scope="module")
-def nights(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Nights:
-    return make_three_nights(tmp_path_factory.mktemp("nights"))
+def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
+    made = made_once(tmp_path_factory, "three_nights", make_three_nights)
+    return copy_three_nights(made, tmp_path_factory.mktemp("nights"))
 
 
 @pytest.fixture(scope="module")

@@ -154,7 +154,7 @@ def test_a_file_without_permission_is_named(world: Path) -> None:
 
 @pytest.mark.parametrize("case", ["no header", "gzip cut short", "Parquet in name only", "an unknown format"])
 def test_at_the_terminal_it_is_one_message_without_a_traceback(
-    case: str, world: Path, capfd: pytest.CaptureFixture, prefect_server: None
+    case: str, world: Path, capfd: pytest.CaptureFixture, without_engine: None
 ) -> None:
     name, write, outcome = CORPUS[case]
     write(Path(name))

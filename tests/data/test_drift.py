@@ -336,7 +336,7 @@ def test_gini_of_known_distributions(world: Path) -> None:
     assert [value for (value,) in history("round(observed, 6)", "metric = 'gini'")] == [0.0, 0.72]
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("without_engine")
 def test_validating_alone_accepts_what_was_ingested_alone(world: Path) -> None:
     deliver(0, usual(0))
     pl.DataFrame({"item": range(80)}).write_parquet("items.parquet")

@@ -360,7 +360,7 @@ def test_ids_that_are_told_apart_in_another_way_later(two_nights: Config) -> Non
         assert connection.execute(query).fetchall() == [(0,)]
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("without_engine")
 def test_ids_that_are_numbers_from_a_file_at_the_terminal(
     world: Path, first_night: object, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,7 +103,7 @@ def test_what_is_meant_must_be_clear(night: Config) -> None:
         withdraw(night, "wrong_ratings.parquet")
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("without_engine")
 def test_the_only_file_at_the_terminal(world: Path, first_night: object, capsys: pytest.CaptureFixture) -> None:
     Path("my.yaml").write_text(yaml.safe_dump(settings()))
     before = current_run_id(Path("warehouse"))

@@ -8,16 +8,15 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from flows.nightly import nightly
 from tasks.data.demo import write_demo_data
 from tasks.settings.config import read_config
+from tests.support.plain_nights import plain_night
 
 ROOT = Path(__file__).parents[2]
 COOKBOOK = ROOT / "docs" / "queries.md"
 RECIPE = re.compile(r"```sql\n(.*?);\n```\n\n```text\n(.*?)```", re.DOTALL)
 
 
-@pytest.mark.usefixtures("prefect_server")
 def test_every_query_gives_the_output_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     publish_demo()
@@ -30,7 +29,7 @@ def test_every_query_gives_the_output_beside_it(tmp_path: Path, monkeypatch: pyt
 def publish_demo() -> None:
     """The demo's night, in the working directory."""
     write_demo_data(Path("data/movielens"))
-    assert nightly(read_config(ROOT / "config" / "movielens.yaml")).status == "published"
+    assert plain_night(read_config(ROOT / "config" / "movielens.yaml")).status == "published"
 
 
 def answer(query: str) -> str:

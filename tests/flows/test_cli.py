@@ -67,7 +67,7 @@ def test_unknown_users_and_items_are_said(my_config: str, capfd: pytest.CaptureF
     assert "is not in the published catalogue" in capfd.readouterr().err
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("without_engine")
 def test_the_stages_of_the_data_alone(world: Path, capfd: pytest.CaptureFixture) -> None:
     my_config = "my.yaml"
     Path(my_config).write_text(yaml.safe_dump(settings(quarantine={"min_value": 0})))

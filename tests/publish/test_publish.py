@@ -18,7 +18,6 @@ import polars as pl
 import pytest
 import yaml
 
-from flows.nightly import nightly
 from tasks.errors import InputError, WarehouseBusy
 from tasks.publish.history import publish_again, roll_back
 from tasks.publish.publication import publish
@@ -438,7 +437,7 @@ def test_a_file_in_the_place_of_the_link_is_not_overwritten(world: Path, templat
     second = publish_a_copy(template, 1)[0]
     link.unlink()
     link.write_text("mine")
-    for attempt in (lambda: nightly(config()), lambda: roll_back(config(), template.stem)):
+    for attempt in (lambda: plain_night(config()), lambda: roll_back(config(), template.stem)):
         with pytest.raises(InputError, match="is a file, but must be a symlink"):
             attempt()
     assert link.read_text() == "mine"

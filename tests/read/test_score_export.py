@@ -161,7 +161,7 @@ def test_a_folder_that_cannot_be_made_is_said(world: Path) -> None:
         export_vectors.fn(config(), "npy", Path("file/vectors"))
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("without_engine")
 def test_at_the_terminal(world: Path, capfd: pytest.CaptureFixture) -> None:
     publish(world, NUMBERS)
     Path("my.yaml").write_text(yaml.safe_dump(settings()))

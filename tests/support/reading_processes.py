@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from tests.support.cores import use_all_cores
 from tests.support.killed_nights import WORKERS
 
 VERSION = """
@@ -25,6 +26,7 @@ VERSION = """
 
 def read_on(folder: Path, pause: float, name: str) -> None:
     """Opens the tables again and again, looks twice, and writes down every version and every error that it saw."""
+    use_all_cores()
     found: set[tuple] = set()
     while not (folder / "stop").exists():
         try:
@@ -40,6 +42,7 @@ def read_on(folder: Path, pause: float, name: str) -> None:
 
 def watch(folder: Path, name: str) -> None:
     """Looks at the link whenever a core is free, and writes down whether it was ever missing."""
+    use_all_cores()
     os.nice(19)
     found: set[tuple] = set()
     while not (folder / "stop").exists():

@@ -6,12 +6,13 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tasks.settings.config import Config
+from tests.support.cores import on_all_cores
 
 
 @contextmanager
@@ -34,10 +35,10 @@ def serve_prefect(folder: Path, cache: Path) -> Iterator[None]:
         shutil.copyfile(empty, folder / "prefect-test.db")
     with pytest.MonkeyPatch.context() as patch, settings.temporary_settings(services):
         patch.setattr("prefect.testing.utilities.mkdtemp", lambda: str(folder))
-        with (
-            prefect_test_harness(server_startup_timeout=120),
-            settings.temporary_settings({settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
-        ):
+        with ExitStack() as stack:
+            with on_all_cores():
+                stack.enter_context(prefect_test_harness(server_startup_timeout=120))
+            stack.enter_context(settings.temporary_settings({settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
             if not empty.exists():
                 keep_database(folder / "prefect-test.db", empty)
             yield

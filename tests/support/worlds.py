@@ -71,12 +71,12 @@ def config(**changes: dict) -> Config:
 
 def make_world(folder: Path, night: Config) -> tuple[Path, Outcome]:
     """A small world in which there was a night."""
-    from flows.nightly import nightly
+    from tests.support.plain_nights import plain_night
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         write_world(folder)
-        return folder, nightly(night)
+        return folder, plain_night(night)
 
 
 def copy_world(made: Path, folder: Path) -> None:
