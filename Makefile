@@ -2,14 +2,15 @@ PYTHON ?= python3
 ELSA_CONFIG_GIVEN := $(ELSA_CONFIG)
 CONFIG ?= $(or $(ELSA_CONFIG_GIVEN),config/movielens.yaml)
 BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help nightly explore test test-slow test-mutations test-crash test-damage test-operations test-gpu test-pages audit held-back server deploy worker lint bench clean
+.PHONY: help nightly explore test test-slow test-mutations test-crash test-damage test-operations test-gpu test-pages docs audit held-back lock server deploy worker lint bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-nightly: .venv/.ready  ## tonight's run on the demo data, or on your own: make nightly CONFIG=my.yaml
+nightly: .venv/.ready  ## a full run on the demo data, or on your own: make nightly CONFIG=my.yaml
 	@$(if $(filter config/movielens.yaml,$(CONFIG)),test -e data/movielens/ratings.parquet || $(BIN)/python -m tasks.data.demo data/movielens)
 	@$(BIN)/elsa nightly --config $(CONFIG)
 
@@ -42,11 +43,20 @@ test-pages: .venv/.explore .venv/.pages  ## the report and the explore page in C
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -qq --no-install-recommends chromium; }
 	@OMP_NUM_THREADS=1 $(BIN)/pytest tests/flows/test_pages.py
 
+docs: .venv/.ready  ## rewrite the outputs and generated pages in README.md and docs/, on a demo of their own
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.docs.write
+
 audit: .venv/.audit  ## known vulnerabilities of what is installed: Error 1, or Error 2 where no database is reached
 	@$(BIN)/python .ci/audit.py
 
 held-back: .venv/.ready  ## which of the dependencies that are held back can go, asked of the package index
 	@$(BIN)/pytest -m held_back tests/docs/test_dependencies.py
+
+# without .ready, which cannot be made while pyproject.toml contradicts the old lock
+lock: | $(BIN)/pip  ## constraints.txt from pyproject.toml, keeping pins that fit; the newest of all: make lock UPGRADE=--upgrade
+	@$(INSTALL) uv
+	@$(BIN)/uv pip compile pyproject.toml --quiet --universal --all-extras --fork-strategy fewest \
+		--annotation-style line --custom-compile-command 'make lock' $(UPGRADE) --output-file constraints.txt
 
 # a real Prefect on this machine alone; for another one, set PREFECT_API_URL
 WITH_AUTH := $(BIN)/python -m flows.auth
@@ -74,7 +84,7 @@ lint: .venv/.ready  ## style and unused code
 	@! test -x $(BIN)/hadolint || $(BIN)/hadolint Dockerfile
 
 bench: nightly  ## benchmarks (two hours; most need the shared data); results belong in benchmarks/RESULTS.md
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@$(INSTALL) -e '.[bench]'
 	@set -e; for run in step demo topk growth 'residual growth' 'residual topk' 'residual kept' ingest drift warm_start \
 		'time_to_quality mtg' 'time_to_quality gowalla' 'time_to_quality generated' 'models mtg' gowalla \
 		equal_settings 'residual table' 'queries queries' 'queries pairs' 'queries materialize' 'refresh 200000' source_formats max_users; do \
@@ -84,12 +94,14 @@ clean:  ## remove the environment and the demo data, never a warehouse
 	rm -rf .venv data/movielens build *.egg-info
 
 .venv/.audit .venv/.explore .venv/.pages: .venv/.ready
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(patsubst .venv/.%,%,$@)]'
+	@$(INSTALL) -e '.[$(patsubst .venv/.%,%,$@)]'
 	@touch $@
 
-.venv/.ready: pyproject.toml constraints.txt
+.venv/.ready: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "setting up .venv (some minutes on first use)"
+	@$(INSTALL) -e '.[demo,test]'
+	@touch $@
+
+$(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.11")'
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,test]'
-	@touch $@

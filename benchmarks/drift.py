@@ -7,7 +7,7 @@ import duckdb
 
 from datasets import shared
 from tasks.data.drift import limits
-from tasks.run.warehouse import sql
+from tasks.run.database import sql
 from tasks.settings.config import Drift
 
 WIDTHS = (4.0, 6.0, 8.0)

@@ -36,7 +36,7 @@ def elsarec(split: Split, factors: int) -> str:
     model.fit(sparse.csr_matrix(split.train), batch_size=BATCH, epochs=EPOCHS, shuffle=True, verbose=False)
     seconds = time.perf_counter() - started
     vectors = torch.nn.functional.normalize(next(model.parameters()).detach()).numpy()
-    return result(elsa_core.Model(vectors, [], 0), split, seconds)
+    return result(elsa_core.Elsa(vectors, [], 0), split, seconds)
 
 
 def closed_form(split: Split, factors: int) -> str:
@@ -48,7 +48,7 @@ def closed_form(split: Split, factors: int) -> str:
     return result(model, split, time.perf_counter() - started)
 
 
-def result(model: elsa_core.Model, split: Split, seconds: float) -> str:
+def result(model: elsa_core.Elsa, split: Split, seconds: float) -> str:
     items, _ = model.recommend(split.test[0], 100)
     ndcg = np.mean(elsa_core.evaluate(items, split.test[1], [100])["ndcg@100"])
     return f"{ndcg:10.4f}{seconds:8.1f}"

@@ -16,7 +16,7 @@ import elsa_core
 from datasets import as_matrix, hide, mtg_pairs
 from tasks.model.gate import Comparison, compare
 from tasks.model.segments import history_bands, popularity_bands
-from tasks.run.warehouse import Run
+from tasks.run.run import Run
 from tasks.settings.config import Config
 
 N_NIGHTS, LOSSES, SIZES = 200, (0.005, 0.01, 0.015, 0.02, 0.03, 0.05), (140, 500, 2000, 6900)

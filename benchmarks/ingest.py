@@ -27,7 +27,8 @@ def one_night(share: float) -> tuple:
     from tasks.data.ingest import ingest
     from tasks.data.interactions import build_interactions
     from tasks.run.logs import held_bytes
-    from tasks.run.warehouse import open_run, read_manifest
+    from tasks.run.manifest import read_manifest
+    from tasks.run.run import open_run
     from tasks.settings.config import Config
 
     with tempfile.TemporaryDirectory() as folder, disable_run_logger():
@@ -46,9 +47,9 @@ def one_night(share: float) -> tuple:
         with open_run(config) as run:
             idle = held_bytes()
             handle = ingest.fn(run)
-            pairs = build_interactions.fn(run)
-            stages = [read_manifest(run.folder)["measured"][stage] for stage in ("ingest", "interactions")]
-        peak = max(stage["peak_bytes"] for stage in stages) - idle
+            pairs = build_interactions.fn(run, handle)
+            stages = [read_manifest(run.files.folder).measured[stage] for stage in ("ingest", "interactions")]
+        peak = max(stage.peak_bytes for stage in stages) - idle
         return handle.n_read, *(stage["seconds"] for stage in stages), peak / 2**20, pairs.n_counting
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from elsa_core import TrainConfig, fit
-from elsa_core.evaluate import validation_ndcg
+from elsa_core.metrics import validation_ndcg
 from tasks.settings.config import Evaluation
 
 PER_USER, REPEATS = 20, 3

@@ -20,10 +20,10 @@ import pyarrow as pa
 from prefect.logging import disable_run_logger
 from scipy import sparse
 
-from elsa_core import Model, Popularity
+from elsa_core import Elsa, Popularity
 from tasks.publish import tables as materialize
 from tasks.publish.recommendations import Catalogue, Lists, user_lists
-from tasks.run.warehouse import Run
+from tasks.run.run import Run
 from tasks.settings.config import Config, Recommendations
 
 N_USERS, N_ITEMS, FACTORS, K, N_SEEN, N_WEIGHTS = 200_000, 100_000, 256, 100, 60, 100
@@ -77,19 +77,19 @@ def pairs() -> None:
     rng = np.random.default_rng(0)
     model, X = drawn_model(), histories(N_USERS)
     row, item = np.sort(rng.integers(0, N_USERS, N_PAIRS)), rng.integers(0, N_ITEMS, N_PAIRS)
-    low_rank = Model(model.item_embeddings, [], 0)
+    low_rank = Elsa(model.item_embeddings, [], 0)
     H = low_rank.embed(X)
     for name, score in {
         "einsum, user vectors given": lambda: np.einsum("pr,pr->p", H[row], low_rank.item_embeddings[item]),
         "score, low rank": lambda: low_rank.score(X, row, item),
-        "score, with the sparse part": lambda: model.score(X, row, item),
+        "score, with the residual": lambda: model.score(X, row, item),
     }.items():
         taken = np.median([seconds(score) for _ in range(REPEATS)])
         print(f"{name:28} {N_PAIRS / taken:12,.0f} pairs/s", flush=True)
 
 
 def materialize_lists(n_users: int = 4_000) -> None:
-    """Lists from a model with a sparse part, into the table; checks and neighbours are not in it."""
+    """Lists from a model with a residual, into the table; checks and neighbours are not in it."""
     model, X = drawn_model(), histories(n_users)
     ids = pa.array(range(N_ITEMS))
     items = Catalogue(ids, np.ones(N_ITEMS, dtype=bool), np.full(N_ITEMS, -1))
@@ -113,12 +113,12 @@ def unit_vectors(n: int) -> np.ndarray:
     return A / np.linalg.norm(A, axis=1, keepdims=True)
 
 
-def drawn_model() -> Model:
+def drawn_model() -> Elsa:
     rng = np.random.default_rng(0)
     columns = np.sort((np.arange(N_ITEMS)[:, None] + rng.integers(1, N_ITEMS, (1, N_WEIGHTS))) % N_ITEMS, axis=1)
     weights = rng.standard_normal(columns.size, dtype=np.float32) / 10
     S = sparse.csr_array((weights, columns.ravel(), np.arange(N_ITEMS + 1) * N_WEIGHTS), (N_ITEMS, N_ITEMS))
-    return Model(unit_vectors(N_ITEMS), [], 0, scale=0.7, residual=S)
+    return Elsa(unit_vectors(N_ITEMS), [], 0, scale=0.7, residual=S)
 
 
 def histories(n_users: int) -> sparse.csr_array:

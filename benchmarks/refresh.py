@@ -29,13 +29,14 @@ from tasks.model.adopt import adopt
 from tasks.model.evaluate import evaluate
 from tasks.model.gate import judge
 from tasks.model.train import refit, train
-from tasks.publish.publication import publish
+from tasks.publish.publish import publish
 from tasks.publish.rules import apply_rules
 from tasks.publish.tables import materialize
 from tasks.read.terminal import digest_of_tables
 from tasks.run.handles import Events, Interactions, Matrix, Rules
-from tasks.run.warehouse import Run, open_run
+from tasks.run.run import Run, open_run
 from tasks.settings.config import Config
+from tests.support.plain_nights import events_of
 
 N_USERS = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
 N_CATALOGUES = int(sys.argv[2]) if len(sys.argv) > 2 else 1
@@ -100,7 +101,7 @@ def settings(folder: Path) -> Config:
 def night(config: Config) -> None:
     with open_run(config) as run:
         parts = prepared(run)
-        watch_drift.fn(run)
+        watch_drift.fn(run, events_of(run))
         verdict = judge.fn(run, evaluate.fn(run, chosen := train.fn(run, parts[2])))
         assert verdict.is_accepted
         publish.fn(run, materialize.fn(run, *parts, refit.fn(run, parts[2], chosen)))
@@ -124,9 +125,9 @@ def refreshed(config: Config, is_full: bool) -> tuple[float, str]:
 
 def prepared(run: Run) -> tuple[Events, Interactions, Matrix, Rules]:
     events = ingest.fn(run)
-    validate.fn(run)
-    rules = apply_rules.fn(run)
-    interactions = build_interactions.fn(run)
+    validate.fn(run, events_of(run))
+    rules = apply_rules.fn(run, events_of(run))
+    interactions = build_interactions.fn(run, events_of(run))
     return events, interactions, build_matrix.fn(run, interactions), rules
 
 

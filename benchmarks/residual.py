@@ -1,4 +1,4 @@
-"""The sparse part: what it adds for how many neighbours and factors, and how its fit grows.
+"""The residual: what it adds for how many neighbours and factors, and how its fit grows.
 
 `python benchmarks/residual.py table`   mtg-decklists: test nDCG@100, seconds and peak memory of the fit of S alone
 `python benchmarks/residual.py growth`  generated items, one ridge and dropout, m = 100: seconds and peak memory
@@ -36,7 +36,7 @@ def table() -> None:
 
 
 def row_of_table(factors: int) -> list[tuple]:
-    def ndcg(model: elsa_core.Model) -> float:
+    def ndcg(model: elsa_core.Elsa) -> float:
         items, _ = model.recommend(split.test[0], 100)
         return elsa_core.evaluate(items, split.test[1], [100])["ndcg@100"].mean()
 

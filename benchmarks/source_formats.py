@@ -14,7 +14,7 @@ import duckdb
 from prefect.logging import disable_run_logger
 
 from tasks.data.ingest import ingest
-from tasks.run.warehouse import open_run
+from tasks.run.run import open_run
 from tasks.settings.config import Config
 
 EVENTS = """

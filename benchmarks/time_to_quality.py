@@ -56,7 +56,7 @@ def elsarec(split: Split) -> Curve:
         model.fit(rows, batch_size=BATCH, epochs=1, shuffle=True, verbose=False)
         seconds.append(time.perf_counter() - started)
         vectors = torch.nn.functional.normalize(next(model.parameters()).detach()).numpy()
-        items, _ = elsa_core.Model(vectors, [], 0).recommend(split.validation[0], 100)
+        items, _ = elsa_core.Elsa(vectors, [], 0).recommend(split.validation[0], 100)
         quality.append(elsa_core.evaluate(items, split.validation[1], [100])["ndcg@100"].mean())
         print(f"  elsarec, epoch {epoch + 1}: {seconds[-1]:.1f} s, nDCG@100 {quality[-1]:.4f}", flush=True)
     return [(np.median(seconds) * (epoch + 1), ndcg) for epoch, ndcg in enumerate(quality)]

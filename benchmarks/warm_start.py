@@ -47,7 +47,7 @@ def night(date: datetime) -> tuple[np.ndarray, object, tuple]:
     return items.to_numpy(), as_matrix(known, items), shown_and_hidden
 
 
-def show(name: str, model: elsa_core.Model) -> None:
+def show(name: str, model: elsa_core.Elsa) -> None:
     curve = " ".join(f"{entry['ndcg']:.4f}" for entry in model.history)
     best, seconds = model.history[model.best_epoch]["ndcg"], sum(entry["seconds"] for entry in model.history)
     print(f"{name:<44} best {best:.4f}, {seconds:5.1f} s in {len(model.history) - 1} epochs: {curve}", flush=True)

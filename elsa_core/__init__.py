@@ -3,28 +3,35 @@
 Vančura, Alves, Kasalický, Kordík: Scalable Linear Shallow Autoencoder for Collaborative Filtering, RecSys 2022.
 """
 
+from elsa_core.bootstrap import relative_lift, simultaneous_changes
 from elsa_core.device import DeviceError, resolve_device
 from elsa_core.diversity import Capped, capped
 from elsa_core.ease import Ease, EaseError, ease_gigabytes, fit_ease
-from elsa_core.evaluate import evaluate, relative_lift, simultaneous_changes
-from elsa_core.load import load
-from elsa_core.model import Model
+from elsa_core.elsa import Elsa
+from elsa_core.linear import LinearModel, Recommender
+from elsa_core.metrics import Validation, evaluate
 from elsa_core.popularity import Popularity
-from elsa_core.residual import ResidualConfig, ResidualError, fit_residual
-from elsa_core.train import Epoch, TrainConfig, TrainingError, fit
+from elsa_core.residual import ResidualConfig, fit_residual
+from elsa_core.ridge import ResidualError
+from elsa_core.saved import load
+from elsa_core.train import fit
+from elsa_core.train_config import Epoch, TrainConfig, TrainingError
 
 __all__ = [
     "Capped",
     "DeviceError",
     "Ease",
     "EaseError",
+    "Elsa",
     "Epoch",
-    "Model",
+    "LinearModel",
     "Popularity",
+    "Recommender",
     "ResidualConfig",
     "ResidualError",
     "TrainConfig",
     "TrainingError",
+    "Validation",
     "capped",
     "ease_gigabytes",
     "evaluate",

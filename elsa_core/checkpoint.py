@@ -5,17 +5,18 @@ import json
 import pickle
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from scipy import sparse
 
-if TYPE_CHECKING:
-    from elsa_core.train import TrainConfig
+from elsa_core.train_config import TrainConfig
+
+State = dict[str, Any]  # tensors, numbers, and lists and dictionaries of them
 
 
 def fingerprint(
-    matrices: list[sparse.csr_array], start: torch.Tensor, config: "TrainConfig", epochs: int | None
+    matrices: list[sparse.csr_array], start: torch.Tensor, config: TrainConfig, epochs: int | None
 ) -> str:
     """Of everything that decides a training's result: another one's checkpoint is never taken up."""
     digest = hashlib.sha256(json.dumps([asdict(config), epochs, [X.shape for X in matrices]]).encode())
@@ -26,7 +27,7 @@ def fingerprint(
     return digest.hexdigest()
 
 
-def save(path: Path, of: str, state: dict) -> None:
+def save(path: Path, of: str, state: State) -> None:
     """Writes the state of the training with the fingerprint `of`; a reader sees the old file or the new one."""
     unfinished = path.with_suffix(".unfinished")
     unfinished.unlink(missing_ok=True)  # a link there would be followed
@@ -34,7 +35,7 @@ def save(path: Path, of: str, state: dict) -> None:
     unfinished.replace(path)
 
 
-def load(path: Path, of: str) -> dict | None:
+def load(path: Path, of: str) -> State | None:
     """The state that `save` wrote for the same fingerprint, or None; an unreadable file counts as none."""
     if not path.exists():
         return None

@@ -48,7 +48,7 @@ def capped(rank: Callable[[np.ndarray, int], Ranked], n_rows: int, k: int, categ
             whole = whole or [np.zeros((n_rows, k), dtype=part.dtype) for part in parts]
             n_kept = _take(parts, within_cap(parts[0], category, cap), whole, some)
             short.append(some[(n_kept < most) & (parts[0][:, -1] >= 0)])
-        rows, length = np.concatenate(short) if length < n_items else [], 4 * length
+        rows, length = np.concatenate(short) if length < n_items else rows[:0], 4 * length
     return tuple(whole)
 
 
@@ -56,7 +56,7 @@ def _take(parts: Ranked, keep: np.ndarray, whole: list[np.ndarray], rows: np.nda
     """Puts the first k that stay of each list into `whole`, and returns how many these are: (rows,)."""
     k = whole[0].shape[1]
     first = np.argsort(~keep, axis=1, kind="stable")[:, :k]
-    n_kept = np.minimum(keep.sum(axis=1), k)
+    n_kept: np.ndarray = np.minimum(keep.sum(axis=1), k)
     for part, into in zip(parts, whole, strict=True):
         into[rows, : first.shape[1]] = np.take_along_axis(part, first, axis=1)
     whole[0][rows] = np.where(np.arange(k) < n_kept[:, None], whole[0][rows], -1)

@@ -4,10 +4,10 @@ Steck: Embarrassingly Shallow Autoencoders for Sparse Data, WWW 2019.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,14 +15,15 @@ from safetensors.numpy import load_file, save_file
 from scipy import sparse
 
 from elsa_core.device import resolve_device
-from elsa_core.evaluate import validation_ndcg
 from elsa_core.linear import LinearModel
+from elsa_core.metrics import Validation, validation_ndcg
+from elsa_core.progress import Progress, no_progress
 from elsa_core.sparse_product import root_mean_square, trainable_rows, weighted_row_sums
 
 
 @dataclass(frozen=True, eq=False)
 class Ease(LinearModel):
-    """A user x scores (x B)_j; there are no vectors of users or items.
+    """A user x scores (x B)_j; B is all residual, and there are no vectors of users or items.
 
     weights  B, (n_items, n_items) float32 with a zero diagonal
     choices  what fit_ease tried on the validation users: ridge, nDCG
@@ -30,53 +31,63 @@ class Ease(LinearModel):
     """
 
     weights: np.ndarray
-    choices: list[dict]
+    choices: list[dict[str, Any]]
     device: str = "cpu"
+
+    scale = 0.0
+    best_epoch = 0
+
+    @cached_property
+    def item_embeddings(self) -> np.ndarray:  # type: ignore[override]  # as fixed as a frozen field
+        return np.zeros((len(self.weights), 0), dtype=np.float32)
 
     @cached_property
     def is_known(self) -> np.ndarray:
         """(n_items,) bool: the items that share a user with another."""
-        return self.weights.any(axis=0)
+        return np.asarray(self.weights.any(axis=0))
 
-    @cached_property
-    def _B(self) -> torch.Tensor:
-        return torch.from_numpy(self.weights).to(resolve_device(self.device))
+    @property
+    def n_residuals(self) -> int:
+        return self.weights.size
+
+    def residual_rows(self, rows: slice) -> sparse.csr_array:
+        return sparse.csr_array(self.weights[rows])
+
+    def without_residual(self) -> None:
+        return None
 
     def contributions(self, X_rows: sparse.csr_array, item_idx: np.ndarray) -> sparse.csr_array:
-        """As `Model.contributions`."""
         X_rows = sparse.csr_array(X_rows, dtype=np.float32)
         of = np.repeat(item_idx, np.diff(X_rows.indptr))
         weight = np.where(of >= 0, self.weights[X_rows.indices, of], 0)
         return sparse.csr_array((X_rows.data * weight, X_rows.indices, X_rows.indptr), X_rows.shape)
 
-    def _low_rank(self, X_rows: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
-        return np.zeros((X_rows.shape[0], 0), np.float32), np.zeros((len(self.weights), 0), np.float32)
+    @cached_property
+    def _B(self) -> torch.Tensor:
+        return torch.from_numpy(self.weights).to(resolve_device(self.device))
 
-    def _rest(self, X_rows: sparse.csr_array, of_seen: bool) -> tuple[torch.Tensor]:
+    def _added(self, X_rows: sparse.csr_array, of_seen: bool) -> tuple[torch.Tensor]:
         return (weighted_row_sums(X_rows, self._B),)
 
-    def _rest_of_pairs(self, X_rows: sparse.csr_array, item_idx: np.ndarray) -> np.ndarray:
-        return self.contributions(X_rows, item_idx).sum(axis=1)
+    def _added_of_pairs(self, X_rows: sparse.csr_array, item_idx: np.ndarray) -> np.ndarray:
+        return np.asarray(self.contributions(X_rows, item_idx).sum(axis=1))
 
-    def reindex(self, positions: np.ndarray, n_items: int) -> "Ease":
-        """As `Model.reindex`."""
+    def reindex(self, positions: np.ndarray, n_items: int) -> Self:
         kept = positions >= 0
         moved = np.zeros((n_items, n_items), dtype=np.float32)
         moved[np.ix_(positions[kept], positions[kept])] = self.weights[np.ix_(kept, kept)]
         return replace(self, weights=moved)
 
     def save(self, path: Path | str) -> None:
-        """Writes B as safetensors and the rest as JSON into the folder `path`, made if absent."""
         path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
         save_file({"weights": np.ascontiguousarray(self.weights)}, path / "model.safetensors")
         (path / "model.json").write_text(json.dumps({"model": "ease", "choices": self.choices}, indent=1))
 
     @classmethod
-    def load(cls, path: Path, device: str = "cpu") -> "Ease":
-        """What `save` wrote."""
-        rest = json.loads((path / "model.json").read_text())
-        return cls(load_file(path / "model.safetensors")["weights"], rest["choices"], device)
+    def load(cls, path: Path, device: str = "cpu") -> Self:
+        choices = json.loads((path / "model.json").read_text())["choices"]
+        return cls(load_file(path / "model.safetensors")["weights"], choices, device)
 
 
 class EaseError(ValueError):
@@ -91,11 +102,11 @@ def ease_gigabytes(n_items: int) -> float:
 def fit_ease(
     X: sparse.csr_array,
     ridge: tuple[float, ...],
-    validation: tuple[sparse.csr_array, sparse.csr_array] | None = None,
+    validation: Validation | None = None,
     *,
     k: int = 100,
     device: str = "auto",
-    on_progress: Callable[[str, float], None] = lambda step, share: None,
+    on_progress: Progress = no_progress,
 ) -> Ease:
     """EASE of X (users, items) with the ridge whose nDCG@k is best on the validation users (fold_in, targets).
 
@@ -109,14 +120,19 @@ def fit_ease(
         raise EaseError(f"EASE needs users with two interactions and ridges above 0, got {X.shape[0]} and {ridge}")
     X.data /= root_mean_square(X)
     gram = torch.from_numpy((X.T @ X).toarray()).to(resolve_device(device))
-    best, tried = None, []
-    for value in ridge if validation else ridge[:1]:
+    if validation is None:
+        model = Ease(_solve(gram, ridge[0]).cpu().numpy(), [{"ridge": ridge[0]}], device)
+        on_progress("ease", 1.0)
+        return model
+    choices: list[dict[str, Any]] = []
+    for value in ridge:
         model = Ease(_solve(gram, value).cpu().numpy(), [], device)
-        tried.append({"ridge": value} | ({"ndcg": validation_ndcg(model, validation, k)} if validation else {}))
-        if best is None or tried[-1]["ndcg"] > max(entry["ndcg"] for entry in tried[:-1]):
+        ndcg = validation_ndcg(model, validation, k)
+        if not choices or ndcg > max(entry["ndcg"] for entry in choices):
             best = model
-        on_progress("ease", len(tried) / len(ridge))
-    return replace(best, choices=tried)
+        choices.append({"ridge": value, "ndcg": ndcg})
+        on_progress("ease", len(choices) / len(ridge))
+    return replace(best, choices=choices)
 
 
 def _solve(gram: torch.Tensor, ridge: float) -> torch.Tensor:

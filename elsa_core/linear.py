@@ -2,25 +2,49 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 from scipy import sparse
 
 from elsa_core.device import resolve_device
-from elsa_core.topk import BLOCK_SCORES, ITEM_BLOCK, Product, top_k
+from elsa_core.topk import BLOCK_SCORES, ITEM_BLOCK, Addend, top_k
 
 PAIRS = 2**14  # scored at a time
 
 
-class LinearModel(ABC):
-    """Scores (x B)_j for user x and item j, with B (n_items, n_items) = low rank + the rest, its diagonal zero."""
+class Recommender(Protocol):
+    """Whatever ranks items for users: a model, a baseline, a model under a cap."""
 
+    def recommend(self, X_rows: sparse.csr_array, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Lists for rows of X_rows (rows, n_items): indices (rows, k) int64, scores (rows, k) float32."""
+
+
+class LinearModel(ABC):
+    """Scores (x B)_j for user x and item j, with B = c (A Aᵀ − I) + S, (n_items, n_items), its diagonal zero.
+
+    item_embeddings  A, (n_items, factors) float32; no columns for a model without vectors, such as EASE
+    scale            c; 0 where there are no vectors
+    best_epoch       the epoch that was kept; 0 where there are none
+    choices          what was tried, with the validation users' nDCG where they chose
+    device           where scores are computed
+    """
+
+    item_embeddings: np.ndarray
+    scale: float
+    best_epoch: int
+    choices: list[dict[str, Any]]
     device: str
-    choices: list[dict]  # what was tried, with the validation users' nDCG where they chose
 
     @property
-    def chosen(self) -> dict:
+    def factors(self) -> int:
+        """The length of the vectors of users and items; 0 where there are none."""
+        return int(self.item_embeddings.shape[1])
+
+    @property
+    def chosen(self) -> dict[str, Any]:
         """The entry of `choices` that this model is; {} where nothing was tried."""
         return max(self.choices, key=lambda entry: entry.get("ndcg", 0), default={})
 
@@ -29,13 +53,57 @@ class LinearModel(ABC):
     def is_known(self) -> np.ndarray:
         """(n_items,) bool: the items that training saw. Others are never recommended and nobody's neighbours."""
 
+    @property
     @abstractmethod
-    def _low_rank(self, X_rows: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
-        """Vectors of users (rows, r) and items (n_items, r) whose products are the low-rank part of the scores."""
+    def n_residuals(self) -> int:
+        """How many elements of S are stored, for EASE n_items²."""
 
     @abstractmethod
-    def _rest(self, X_rows: sparse.csr_array, of_seen: bool) -> tuple[sparse.csr_array | torch.Tensor | Product, ...]:
-        """The rest of the scores, as top_k adds it; right for a user's own items only if `of_seen`."""
+    def residual_rows(self, rows: slice) -> sparse.csr_array:
+        """Rows of S, (rows, n_items) float32."""
+
+    def embed(self, X_rows: sparse.csr_array) -> np.ndarray:
+        """User vectors h = x A: (rows, factors) float32. c h Aᵀ is the low-rank part of the scores."""
+        return np.asarray(X_rows.astype(np.float32) @ self.item_embeddings)
+
+    @abstractmethod
+    def contributions(self, X_rows: sparse.csr_array, item_idx: np.ndarray) -> sparse.csr_array:
+        """Why row u is recommended item_idx[u] (rows,): x_ui B_ij for each of its items i, which add up to the score.
+
+        A CSR matrix (rows, n_items) with the stored places of X_rows; zeros for the item −1, which is none.
+        """
+
+    @abstractmethod
+    def without_residual(self) -> Self | None:
+        """The low-rank part alone, as the paper has it; None where there is no other part, or no low rank."""
+
+    @abstractmethod
+    def reindex(self, positions: np.ndarray, n_items: int) -> Self:
+        """The same model over another item set: item i moves to positions[i], or is dropped where that is -1.
+
+        Items of the new set that this model does not know get zeros.
+        """
+
+    @abstractmethod
+    def save(self, path: Path | str) -> None:
+        """Writes model.safetensors and model.json into the folder `path`, made if absent."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, path: Path, device: str = "cpu") -> Self:
+        """What `save` wrote, to score on `device`."""
+
+    @abstractmethod
+    def _added(self, X_rows: sparse.csr_array, of_seen: bool) -> tuple[Addend, ...]:
+        """What top_k adds to the low-rank products c h Aᵀ; right for a user's own items only if `of_seen`."""
+
+    @abstractmethod
+    def _added_of_pairs(self, X_rows: sparse.csr_array, item_idx: np.ndarray) -> np.ndarray:
+        """The same, (rows,), for item_idx[p] and row p, the user's own items included."""
+
+    def _low_rank(self, X_rows: sparse.csr_array) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors of users (rows, r) and items (n_items, r) whose products are c h Aᵀ."""
+        return np.float32(self.scale) * self.embed(X_rows), self.item_embeddings
 
     def recommend(
         self,
@@ -69,7 +137,7 @@ class LinearModel(ABC):
                 users[rows],
                 items,
                 k,
-                add=self._rest(X_rows[rows], of_seen=not exclude_seen),
+                add=self._added(X_rows[rows], of_seen=not exclude_seen),
                 exclude=tuple(pairs[rows] for pairs in excluded),
                 candidates=candidates,
             )
@@ -83,12 +151,8 @@ class LinearModel(ABC):
         for first in range(0, len(row), PAIRS):
             u, j = row[first : first + PAIRS], item_idx[first : first + PAIRS]
             low_rank = np.einsum("pr,pr->p", users[u], items[j])
-            scores[first : first + PAIRS] = low_rank + self._rest_of_pairs(X_rows[u], j)
+            scores[first : first + PAIRS] = low_rank + self._added_of_pairs(X_rows[u], j)
         return scores
-
-    @abstractmethod
-    def _rest_of_pairs(self, X_rows: sparse.csr_array, item_idx: np.ndarray) -> np.ndarray:
-        """The rest of the scores, (rows,): of item_idx[p] for row p, the user's own items included."""
 
     def similar(
         self,

@@ -23,7 +23,7 @@ class Popularity:
     @property
     def share(self) -> np.ndarray:
         """(n_items,) share of the users who have the item; one that nobody has counts as half a user's."""
-        return np.maximum(self.n_users_of, 0.5) / self.n_users
+        return np.asarray(np.maximum(self.n_users_of, 0.5) / self.n_users)
 
     def recommend(
         self,
@@ -33,7 +33,7 @@ class Popularity:
         also_exclude: sparse.csr_array | None = None,
         allowed: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k most popular items that the row does not store, as `Model.recommend` returns them."""
+        """The k most popular items that the row does not store, as `LinearModel.recommend` returns them."""
         order = np.argsort(-self.n_users_of, kind="stable")
         order = order if allowed is None else order[allowed[order]]
         place = np.full(X_rows.shape[1], len(order))
@@ -57,7 +57,7 @@ def _first_free(
     Item i stands at place[i], which is n_places where it stands at none.
     """
     n_rows = exclude[0].shape[0]
-    n_excluded = sum(np.bincount(pairs.coords[0], minlength=n_rows) for pairs in exclude)
+    n_excluded = np.sum([np.bincount(pairs.coords[0], minlength=n_rows) for pairs in exclude], axis=0)
     width = min(n_places, k + n_excluded.max(initial=0))
     is_free = np.ones((n_rows, width), dtype=bool)
     for pairs in exclude:

@@ -40,7 +40,7 @@ def weighted_row_sums(weights: sparse.csr_array, table: torch.Tensor) -> torch.T
 
 def add_product(block: torch.Tensor, left: sparse.csr_array, right: sparse.csr_array) -> None:
     """block (m, n) += left (m, k) right (k, n), both sparse, with no sparse product in between where there is MKL."""
-    if block.device.type == "cpu" and torch.backends.mkl.is_available():
+    if block.device.type == "cpu" and torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
         torch.addmm(block, csr_tensor(left), csr_tensor(right), out=block)
     else:
         add_stored(block, left @ right)
@@ -59,8 +59,8 @@ def csr_tensor(matrix: sparse.csr_array) -> torch.Tensor:
     indptr, indices = (part.astype(kind, copy=False) for part in (matrix.indptr, matrix.indices))
     with warnings.catch_warnings():  # "sparse CSR support is in beta"
         warnings.simplefilter("ignore", UserWarning)
-        parts = (torch.from_numpy(part) for part in (indptr, indices, matrix.data))
-        return torch.sparse_csr_tensor(*parts, matrix.shape, check_invariants=False)
+        first, at, values = (torch.from_numpy(part) for part in (indptr, indices, matrix.data))
+        return torch.sparse_csr_tensor(first, at, values, matrix.shape, check_invariants=False)
 
 
 def root_mean_square(matrix: sparse.csr_array) -> float:

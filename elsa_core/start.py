@@ -26,7 +26,7 @@ def spectral_start(X: sparse.csr_array, factors: int, seed: int, device: torch.d
         for _, rows, users in user_blocks(S, basis):
             step += weighted_row_sums(rows.T.tocsr(), users)
         basis = torch.linalg.qr(step)[0]
-    gram = sum(users.T @ users for _, _, users in user_blocks(S, basis))
+    gram = sum((users.T @ users for _, _, users in user_blocks(S, basis)), torch.zeros(width, width, device=device))
     _, vectors = torch.linalg.eigh(gram.cpu())  # ascending eigenvalues; not to be had on mps
     start = basis @ vectors.flip(1)[:, :factors].to(device)
     start[torch.from_numpy(item_scale == 0).to(device)] = 0
@@ -66,9 +66,12 @@ def _fold_in(X: sparse.csr_array, known: torch.Tensor, is_new: np.ndarray) -> to
 
 def unit_rows(rows: torch.Tensor) -> torch.Tensor:
     """Rows scaled to length 1; rows of zeros stay zeros."""
-    return rows / rows.norm(dim=1, keepdim=True).clamp_(min=torch.finfo(rows.dtype).tiny)
+    lengths: torch.Tensor = rows.norm(dim=1, keepdim=True)
+    return rows / lengths.clamp_(min=torch.finfo(rows.dtype).tiny)
 
 
 def _inverse_root(sums: np.ndarray) -> np.ndarray:
     sums = np.asarray(sums, dtype=np.float64)
-    return np.divide(1, np.sqrt(sums), out=np.zeros_like(sums), where=sums > 0)
+    roots = np.zeros_like(sums)
+    np.divide(1, np.sqrt(sums), out=roots, where=sums > 0)
+    return roots

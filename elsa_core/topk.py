@@ -1,5 +1,7 @@
 """Exact top-k of H Aᵀ in blocks: memory is bounded by them, not by the number of users or items."""
 
+from typing import TypeAlias
+
 import numpy as np
 import torch
 from scipy import sparse
@@ -12,6 +14,7 @@ LEAST_ROWS = 16  # of a product: BLAS rounds one of a few rows in another way, a
 GROUP = 16  # columns whose maximum is looked at first
 
 Product = tuple[sparse.csr_array, sparse.csr_array]  # (rows, any) and (any, n_items), to be multiplied
+Addend: TypeAlias = sparse.csr_array | torch.Tensor | Product  # of scores, (rows, n_items)
 
 
 def top_k(
@@ -19,7 +22,7 @@ def top_k(
     items: torch.Tensor,
     k: int,
     *,
-    add: tuple[sparse.csr_array | torch.Tensor | Product, ...] = (),
+    add: tuple[Addend, ...] = (),
     exclude: tuple[sparse.csr_array, ...] = (),
     candidates: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +73,7 @@ def _mark(
     block: torch.Tensor,
     rows: slice,
     columns: slice,
-    add: tuple[sparse.csr_array | torch.Tensor | Product, ...],
+    add: tuple[Addend, ...],
     exclude: tuple[sparse.csr_array, ...],
     candidates: np.ndarray | None,
 ) -> None:

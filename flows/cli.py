@@ -16,12 +16,12 @@ from typing import Any, NoReturn, TextIO
 
 from flows.engine import run_flow
 from tasks.errors import InputError, WarehouseBusy
-from tasks.publish import history
+from tasks.publish import publication
 from tasks.read import terminal as published
+from tasks.run.damage import begin_to_name
 from tasks.run.failures import out_of_memory, out_of_reach
 from tasks.run.quoting import visible, visible_lines
-from tasks.run.records import begin_to_name
-from tasks.run.warehouse import current_run_id
+from tasks.run.warehouse import Warehouse
 from tasks.settings.config import DEMO, Config, find_config, read_config, reference
 
 Command = Callable[[Config, argparse.Namespace], int]
@@ -210,7 +210,7 @@ def _run_configured(run: Command, options: argparse.Namespace) -> int:
     begin_to_name()
     config = read_config(find_config(options.config))
     warehouse = Path(config.warehouse).absolute()
-    run_id = current_run_id(warehouse)
+    run_id = Warehouse.of(config).current_run_id
     say(f"{warehouse}: {f'published run {run_id}' if run_id else 'nothing published yet'}", file=sys.stderr)
     return run(config, options)
 
@@ -348,13 +348,13 @@ def _runs(config: Config, options: argparse.Namespace) -> int:
 
 
 def _rollback(config: Config, options: argparse.Namespace) -> int:
-    to, back_from = history.roll_back(config, options.run_id, options.reason)
+    to, back_from = publication.roll_back(config, options.run_id, options.reason)
     say(f"readers get run {to} again, no longer {back_from}")
     return 0
 
 
 def _publish(config: Config, options: argparse.Namespace) -> int:
-    back_from = history.publish_again(config, options.run_id, options.reason)
+    back_from = publication.publish_again(config, options.run_id, options.reason)
     say(f"readers get run {options.run_id}, no longer {back_from}")
     return 0
 
@@ -407,7 +407,7 @@ def _withdraw(config: Config, options: argparse.Namespace) -> int:
 
 def _republish(config: Config, kind: str, why: str) -> int:
     """New tables for readers, if they have some."""
-    if current_run_id(Path(config.warehouse).absolute()) is None:
+    if Warehouse.of(config).current_run_id is None:
         say("Nothing is published yet.")
         return 0
     from flows.refresh import republish

@@ -4,10 +4,10 @@ from prefect import flow
 
 from tasks.data.drift import watch_drift
 from tasks.data.expectations import check_expectations
-from tasks.data.ingest import ingest
+from tasks.data.ingest import ingest, stock
 from tasks.data.validate import validate
 from tasks.run.handles import Events, Validated
-from tasks.run.warehouse import end_run, open_run
+from tasks.run.run import end_run, open_run
 from tasks.settings.config import GivenConfig, given_config
 
 
@@ -26,7 +26,8 @@ def validate_alone(config: GivenConfig) -> Validated:
     config = given_config(config)
     check_expectations(config)
     with open_run(config, kind="validate") as run:
-        validated = validate(run)
-        watch_drift(run)
+        events = stock(run)
+        validated = validate(run, events)
+        watch_drift(run, events)
         end_run(run, "validated")
     return validated

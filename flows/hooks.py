@@ -1,10 +1,10 @@
 """What happens when a flow's process is gone and cannot write down itself how its run ended."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.report.report import find_report
-from tasks.run.warehouse import end_lost_run
+from tasks.run.run import end_lost_run
+from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config, given_config
 
 if TYPE_CHECKING:
@@ -18,6 +18,6 @@ def record_end(flow: "Flow", flow_run: "FlowRun", state: "State") -> None:
     config = given_config(given) if flow_run.deployment_id else Config.model_validate(given)
     reason = state.message or f"the flow run is {state.name}"
     status = "cancelled" if state.is_cancelling() or state.is_cancelled() else "crashed"
-    run_id = end_lost_run(Path(config.warehouse).absolute(), str(flow_run.id), status, reason)
+    run_id = end_lost_run(Warehouse.of(config), str(flow_run.id), status, reason)
     if run_id is not None:
         find_report(config, run_id)

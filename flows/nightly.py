@@ -10,16 +10,17 @@ from tasks.data.ingest import ingest
 from tasks.data.interactions import build_interactions
 from tasks.data.matrix import build_matrix
 from tasks.data.validate import validate
+from tasks.model.champion import find_champion
 from tasks.model.evaluate import evaluate
 from tasks.model.gate import judge
 from tasks.model.train import check_device, refit, train
 from tasks.publish.candidates import check_candidates
-from tasks.publish.publication import publish
+from tasks.publish.publish import publish
 from tasks.publish.rules import apply_rules
 from tasks.publish.tables import materialize
 from tasks.report.report import reported_run
 from tasks.run.handles import Outcome
-from tasks.run.warehouse import end_run
+from tasks.run.run import end_run
 from tasks.settings.config import GivenConfig, given_config
 
 
@@ -36,16 +37,18 @@ def nightly(config: GivenConfig, resume: str | None = None, force_reason: str | 
     with reported_run(config, resume) as run:
         get_run_logger().info("run %s", run.run_id)
         events = ingest(run)
-        validate(run)
-        drift = watch_drift(run)
-        rules = apply_rules(run)
-        interactions = build_interactions(run)
+        validate(run, events)
+        drift = watch_drift(run, events)
+        rules = apply_rules(run, events)
+        interactions = build_interactions(run, events)
         matrix = build_matrix(run, interactions)
-        check_candidates(run)
-        evaluation_model = train.with_options(**limit)(run, matrix)
-        verdict = judge(run, evaluate(run, evaluation_model), force_reason)
+        check_candidates(run, matrix, rules)
+        champion = find_champion(run)
+        evaluation_model = train.with_options(**limit)(run, matrix, champion)
+        evaluation = evaluate(run, matrix, rules, evaluation_model, champion)
+        verdict = judge(run, evaluation, force_reason)
         if verdict.is_accepted:
-            model = refit.with_options(**limit)(run, matrix, evaluation_model)
+            model = refit.with_options(**limit)(run, matrix, evaluation_model, champion)
             publish(run, materialize(run, events, interactions, matrix, rules, model))
         status = "published" if verdict.is_accepted else "rejected"
         end_run(run, status, verdict.reasons)

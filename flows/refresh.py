@@ -10,14 +10,14 @@ from tasks.data.interactions import build_interactions
 from tasks.data.matrix import build_matrix
 from tasks.data.validate import validate, validate_what_is_left
 from tasks.errors import RunUnderWay
-from tasks.model.adopt import adopt
+from tasks.model.adopt import adopt_evaluation_model, adopt_model
 from tasks.publish.candidates import check_candidates
-from tasks.publish.publication import publish
+from tasks.publish.publish import publish
 from tasks.publish.rules import apply_rules
 from tasks.publish.tables import materialize
 from tasks.report.report import reported_run
 from tasks.run.handles import Events
-from tasks.run.warehouse import Run, end_run
+from tasks.run.run import Run, end_run
 from tasks.settings.config import Config, GivenConfig, given_config
 
 
@@ -40,7 +40,7 @@ def _refresh(config: Config) -> State:
     with reported_run(config, kind="refresh") as run:
         get_run_logger().info("run %s", run.run_id)
         events = ingest(run, retry_refused=False)
-        validate(run)
+        validate(run, events)
         _publish_with_published_model(run, events)
     return Completed(name="Published", data=run.run_id)
 
@@ -54,16 +54,17 @@ def republish(config: Config, kind: str, why: str) -> str:
     with reported_run(config, kind=kind, why=why) as run:
         get_run_logger().info("run %s", run.run_id)
         events = take_stock(run)
-        validate_what_is_left(run)
+        validate_what_is_left(run, events)
         _publish_with_published_model(run, events)
     return run.run_id
 
 
 def _publish_with_published_model(run: Run, events: Events) -> None:
-    rules = apply_rules(run)
-    interactions = build_interactions(run)
+    rules = apply_rules(run, events)
+    interactions = build_interactions(run, events)
     matrix = build_matrix(run, interactions)
-    check_candidates(run)
-    model = adopt(run, matrix)
+    check_candidates(run, matrix, rules)
+    adopt_evaluation_model(run, matrix)
+    model = adopt_model(run, matrix)
     publish(run, materialize(run, events, interactions, matrix, rules, model))
     end_run(run, "published")

@@ -2,7 +2,7 @@
 
 from prefect import flow, get_run_logger
 
-from tasks.publish.history import roll_back
+from tasks.publish.publication import roll_back
 from tasks.settings.config import GivenConfig, given_config
 
 

@@ -4,15 +4,16 @@ from dataclasses import asdict, dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
-from tasks.settings.config import Drift as DriftRules
-from tasks.errors import InputError, ValidationFailed
 from tasks.data.ledger import accept, refuse
-from tasks.run.resume import resumable
-from tasks.run.retries import RETRIES
-from tasks.run.handles import Drift
-from tasks.run.warehouse import Run, connect, first_row, sql
+from tasks.errors import InputError, ValidationFailed
+from tasks.run.database import connect, first_row, sql
+from tasks.run.handles import Drift, Events
+from tasks.run.quoting import identifier
+from tasks.run.run import Run
+from tasks.run.stage import stage
+from tasks.settings.config import Drift as DriftRules
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -45,12 +46,11 @@ class Watched:
         return f"{self.metric} {observed}" + ("" if self.low is None else f", expected {expected} ({low} to {high})")
 
 
-@task(**RETRIES)
-@resumable("drift", Drift, reads=("drift",))
-def watch_drift(run: Run) -> Drift:
+@stage("drift", reads=("drift",))
+def watch_drift(run: Run, events: Events) -> Drift:
     """Judges the new events and accepts them. Raises ValidationFailed if drift is blocking, and refuses them."""
     rules = run.config.drift
-    with connect(run.events, run.config) as connection:
+    with connect(run.warehouse.events, run.config) as connection:
         connection.execute(sql("drift/history"))
         connection.execute("begin")
         this_run = {"run_id": run.run_id}
@@ -83,10 +83,9 @@ def watch_drift(run: Run) -> Drift:
             + "\nNothing was trained or published. If that is as it should be, run once with drift.severity: "
             "warning, and later nights will know it"
         )
-    handle = Drift("drift.parquet", n_new, n_backfill, n_nights, tuple(map(str, odd)))
+    handle = Drift(run.files.drift.name, n_new, n_backfill, n_nights, tuple(map(str, odd)))
     if watched and handle.n_nights < rules.min_nights:
         get_run_logger().info(f"drift is judged from {rules.min_nights} nights on; there are {handle.n_nights}")
-    run.record("drift", handle)
     return handle
 
 
@@ -103,9 +102,7 @@ def _report(run: Run, watched: list[Watched]) -> None:
         ("value", pl.Float64, [one.observed for one in watched]),
         *((name, pl.Float64, [getattr(one, name) for one in watched]) for name in ("expected", "low", "high")),
     ]
-    pl.DataFrame({name: pl.Series(values, dtype=kind) for name, kind, values in columns}).write_parquet(
-        run.folder / "drift.parquet"
-    )
+    run.files.drift.write(pl.DataFrame({name: pl.Series(values, dtype=kind) for name, kind, values in columns}))
     log = get_run_logger()
     for one in watched:
         (log.info if one.passed else log.warning)("drift: %s", one)
@@ -153,8 +150,7 @@ def _psi(connection: "DuckDBPyConnection", run: Run) -> float | None:
     if category not in columns:
         raise InputError(f"drift.category is {category!r}, but the item metadata has {', '.join(columns)}")
     connection.execute("delete from drift_categories where run_id = $run_id", {"run_id": run.run_id})
-    quoted = '"' + category.replace('"', '""') + '"'
-    connection.execute(sql("drift/categories").replace("$category", quoted), {"run_id": run.run_id})
+    connection.execute(sql("drift/categories", category=identifier(category)), {"run_id": run.run_id})
     window = {"run_id": run.run_id, "window": run.config.drift.window, "smallest_share": SMALLEST_SHARE}
     return first_row(connection, sql("drift/psi"), window)[0]
 

@@ -6,10 +6,11 @@ from importlib import resources
 from string import Formatter
 from typing import TYPE_CHECKING, Any
 
+from tasks.errors import InputError
+from tasks.run.database import sql
+from tasks.run.quoting import fill, identifier
 from tasks.settings.config import Config, Expectation
 from tasks.settings.configured_sql import check_select, in_parentheses
-from tasks.errors import InputError
-from tasks.run.warehouse import sql
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation as OfGreatExpectations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 # all others hold in an empty table
 NOT_EMPTY = Expectation(expect="expect_table_row_count_to_be_between", min_value=1)
 ROWS_AGAINST = "unexpected_rows_expectation"
-# of Great Expectations 1.24, those that DuckDB evaluates rightly; tests/data/test_expectations_on_duckdb.py tries them
+# of Great Expectations 1.24, those that DuckDB evaluates correctly: tests/data/test_expectations_on_duckdb.py
 WORKING = (
     "expect_column_distinct_values_to_be_in_set",
     "expect_column_distinct_values_to_contain_set",
@@ -133,15 +134,13 @@ def _query(expectation: Expectation, where: str) -> str:
     if wanted != set(given):
         names = ", ".join(sorted(wanted)) or "no argument"
         raise InputError(f"{where} takes {names}; got {', '.join(given) or 'none'}")
-    for name, value in given.items():
-        query = query.replace(f"${name}", _as_sql(name, value, where))
-    return query
+    return fill(query, **{name: _as_sql(name, value, where) for name, value in given.items()})
 
 
 def _as_sql(name: str, value: Any, where: str) -> str:
     """An argument as it stands in a query; a text as digits, because braces, colons and quotes mean more there."""
     if name == "column":
-        return f'"{value}"'  # one of those that source.columns maps
+        return identifier(value)  # one of those that source.columns maps
     if name == "regex":
         _check_regex(value, where)
         return f"decode(unhex('{value.encode().hex()}'))"

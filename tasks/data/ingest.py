@@ -8,21 +8,31 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
-from tasks.errors import InputError, ValidationFailed
-from tasks.data.removal.forget import finish_forgetting
-from tasks.data.sources.id_types import id_types, id_types_of_events
 from tasks.data.items import load_items, view_items
-from tasks.data.ledger import enter, is_withdrawn, know_forgotten, make_ledger, pointer_to, readmit, refuse
-from tasks.run.progress import working
-from tasks.run.quoting import fill, literal
-from tasks.run.retries import RETRIES
+from tasks.data.ledger import (
+    enter,
+    has_events,
+    is_withdrawn,
+    know_forgotten,
+    make_ledger,
+    pointer_to,
+    readmit,
+    refuse,
+)
+from tasks.data.removal.forget import finish_forgetting
 from tasks.data.sources.columns import OWNERS, close_events, mapped, open_events
 from tasks.data.sources.files import SourceFile, event_files, files_beside
+from tasks.data.sources.id_types import id_types, id_types_of_events
 from tasks.data.sources.tables import SourceTable, readable, table_of_events
+from tasks.errors import InputError, ValidationFailed
+from tasks.run.database import connect, first_row, sql
 from tasks.run.handles import Events
-from tasks.run.warehouse import Run, connect, first_row, sql
+from tasks.run.progress import working
+from tasks.run.quoting import literal
+from tasks.run.run import Run
+from tasks.run.stage import stage
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -37,7 +47,7 @@ HINTS = {
 OLDEST_NEWS_DAYS = 20 * 365
 
 
-@task(**RETRIES)
+@stage("ingest")
 def ingest(run: Run, retry_refused: bool = True) -> Events:
     """Adds the events of new files, replaces those of changed ones, and takes over the item metadata.
 
@@ -47,7 +57,7 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
     files = event_files(run.config.source, run.config.quarantine)
     _finish_forgetting(run)
     reads = [*files_beside(run.config.source), *(file.name for file in files)]
-    with connect(run.events, run.config, reads=reads) as connection, _scratch(run) as scratch:
+    with connect(run.warehouse.events, run.config, reads=reads) as connection, _scratch(run) as scratch:
         make_ledger(connection)
         view_items(connection, run.config, scratch)
         connection.execute("begin")
@@ -77,8 +87,8 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
         log.info(f"{handle.n_repeated:,} repeated deliveries of an event count once")
     if n_new_rejected:
         log.warning(f"{n_new_rejected:,} rows were quarantined ({_in_words(reasons)}); see: elsa rejected{hints}")
-    run.record("ingest", handle)
     if is_refused:
+        run.record("ingest", handle)
         raise ValidationFailed(
             f"{n_new_rejected:,} of {n_new:,} rows read cannot be used ({_in_words(reasons)}), more than "
             f"quarantine.max_share={run.config.quarantine.max_share} allows; nothing was trained or published. "
@@ -87,17 +97,26 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
     return handle
 
 
-@task(**RETRIES)
+@stage("ingest")
 def take_stock(run: Run) -> Events:
     """The events as they are, without a look at the source."""
     _finish_forgetting(run)
-    with connect(run.events, run.config) as connection:
+    return stock(run)
+
+
+def stock(run: Run) -> Events:
+    """The totals of what is there. Raises InputError where that is nothing."""
+    nothing = InputError(f"{run.config.warehouse} holds no events yet; take some in with: elsa ingest --config FILE")
+    if not run.warehouse.events.exists():
+        raise nothing
+    with connect(run.warehouse.events, run.config) as connection:
+        if not has_events(connection):
+            raise nothing
         make_ledger(connection)
         handle = _count(connection, 0)
     if not handle.n_events:
         raise InputError(f"{run.config.warehouse} holds no events any more; readers keep the tables they had")
     get_run_logger().info(f"{handle.n_events:,} events")
-    run.record("ingest", handle)
     return handle
 
 
@@ -138,10 +157,7 @@ def _load_all(connection: "DuckDBPyConnection", run: Run, files: list[SourceFile
             for table in ("event_rows", "events"):
                 connection.execute(f"alter table {table} alter {name} type {types[name]}")
     if files:
-        event_rows = sql("event_rows")
-        for name, kind in types.items():
-            event_rows = event_rows.replace(f"${name}_type", kind)
-        connection.execute(event_rows)
+        connection.execute(sql("event_rows", **{f"{name}_type": kind for name, kind in types.items()}))
     for place, (file, table) in enumerate(zip(files, tables, strict=True), start=1):
         n_rows, n_rejected = _load(connection, run, file, table, types)
         rejected = f", {n_rejected:,} of them quarantined" if n_rejected else ""
@@ -171,7 +187,7 @@ def _load(
     for name in ("insert_events", "insert_rejected"):
         connection.execute(sql(name), {"file_id": file_id})
     for query in table.malformed:
-        connection.execute(fill(sql("insert_malformed"), malformed=query), {"file_id": file_id})
+        connection.execute(sql("insert_malformed", malformed=query), {"file_id": file_id})
     if leaves_out:
         connection.execute(sql("forget/malformed"), {"file_id": file_id})
     _warn_of_odd_times(connection, file)
@@ -187,7 +203,7 @@ def _load(
 @contextmanager
 def _scratch(run: Run) -> Iterator[Path]:
     """A folder for copies of source files; what a killed run left in it goes, too."""
-    folder = run.warehouse / "tmp" / "sources"
+    folder = run.warehouse.tmp / "sources"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
@@ -212,7 +228,7 @@ def _require_one_id_each(connection: "DuckDBPyConnection", strip_decimal: bool |
         return
     for name, kind in id_types_of_events(connection).items():
         if kind == "VARCHAR":
-            for found, twin in connection.execute(fill(sql("source/decimal_twins"), id=name)).fetchall():
+            for found, twin in connection.execute(sql("source/decimal_twins", id=name)).fetchall():
                 raise InputError(
                     f"{name}: there are both {found!r} and {twin!r}, which would be two {OWNERS[name]}s; set "
                     "source.ids.strip_decimal to true to make them one, or to false to keep them apart"

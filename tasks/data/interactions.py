@@ -2,14 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
 from tasks.errors import InputError
+from tasks.run.database import attach, connect, first_row, sql
+from tasks.run.handles import Events, Interactions
 from tasks.run.progress import working
-from tasks.run.resume import resumable
-from tasks.run.retries import RETRIES
-from tasks.run.handles import Interactions
-from tasks.run.warehouse import Run, attach_events, connect, digest_of_file, first_row, sql
+from tasks.run.quoting import literal
+from tasks.run.run import Run
+from tasks.run.stage import stage
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -18,15 +19,14 @@ FEW = 0.1  # of the pairs count: whoever configured that may not have meant thes
 MAX_HALF_LIVES = 20  # an older event counts as one of this age, a millionth, so that it still counts
 
 
-@task(**RETRIES)
-@resumable("interactions", Interactions, reads=("source", "quarantine", "interactions", "policy_configs"))
-def build_interactions(run: Run) -> Interactions:
+@stage("interactions", reads=("interactions", "event_weights"))
+def build_interactions(run: Run, events: Events) -> Interactions:
     """Writes interactions.parquet, sorted by user and item. Raises InputError if nothing is left that counts."""
     rules = run.config.interactions
     weights = run.config.event_weights
-    path = run.folder / "interactions.parquet"
+    written = run.files.interactions
     with working("interactions"), connect(":memory:", run.config) as connection:
-        attach_events(connection, run)
+        attach(connection, run.warehouse.events, "warehouse")
         connection.execute(
             sql("interactions"),
             {
@@ -50,7 +50,9 @@ def build_interactions(run: Run) -> Interactions:
                 f"no interactions are left: {n_before:,} of {n_pairs:,} pairs of a user and an item count under "
                 f"{_weighing(run)}; all of those fall to {_support(run)}; lower these limits, or raise a max_ one"
             )
-        connection.execute(f"copy (from interactions order by user_id, item_id) to '{path}' (format parquet)")
+        connection.execute(
+            f"copy (from interactions order by user_id, item_id) to {literal(str(written))} (format parquet)"
+        )
     if n_counting < FEW * n_pairs:
         get_run_logger().warning(
             f"only {n_counting:,} of {n_pairs:,} pairs of a user and an item count ({n_counting / n_pairs:.1%}); "
@@ -63,9 +65,7 @@ def build_interactions(run: Run) -> Interactions:
         f"{n_items:,}",
         f"{n_pairs - n_counting:,}",
     )
-    handle = Interactions(path.name, n_users, n_items, n_counting, n_capped, digest_of_file(path))
-    run.record("interactions", handle)
-    return handle
+    return Interactions(written.name, n_users, n_items, n_counting, n_capped, written.digest())
 
 
 def _weighing(run: Run) -> str:

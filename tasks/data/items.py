@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 from prefect import get_run_logger
 
-from tasks.settings.config import Config, Source
-from tasks.settings.configured_sql import in_parentheses
-from tasks.errors import InputError
-from tasks.run.quoting import fill, identifier
 from tasks.data.sources.columns import EXACT_BELOW, is_integer, is_text, require_column, tidied
 from tasks.data.sources.files import find_files
 from tasks.data.sources.tables import SourceTable, readable, table_of_items
-from tasks.run.warehouse import first_row, sql
+from tasks.errors import InputError
+from tasks.run.database import first_row, sql
+from tasks.run.quoting import identifier
+from tasks.settings.config import Config, Source
+from tasks.settings.configured_sql import in_parentheses
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -139,7 +139,7 @@ def load_items(connection: "DuckDBPyConnection", source: Source, id_type: str) -
         return 0
     name = source.items.path or "source.items.query"
     with readable(name):
-        connection.execute(fill(sql("items"), id_type=id_type))
+        connection.execute(sql("items", id_type=id_type))
     n_rows, n_items = first_row(connection, "select count(*), count(distinct item_id) from items")
     if n_rows > n_items:
         example = first_row(connection, "select item_id from items group by 1 having count(*) > 1 limit 1")[0]
@@ -147,7 +147,7 @@ def load_items(connection: "DuckDBPyConnection", source: Source, id_type: str) -
             f"{name}: {n_rows:,} rows for {n_items:,} items, such as {example!r} more than once; "
             "metadata must have one row an item"
         )
-    n_unlike, example = first_row(connection, fill(sql("source/unlike_ids"), id_type=id_type))
+    n_unlike, example = first_row(connection, sql("source/unlike_ids", id_type=id_type))
     if n_unlike:
         get_run_logger().warning(
             f"{n_unlike:,} rows of {name} are left out: no event can have their ids, e.g. {example!r}; ids of events "

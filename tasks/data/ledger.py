@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from tasks.settings.config import Ids
-from tasks.errors import InputError
-from tasks.run.quoting import fill, literal
 from tasks.data.sources.files import SourceFile
-from tasks.run.warehouse import first_row, sql
+from tasks.errors import InputError
+from tasks.run.database import first_row, sql
+from tasks.run.quoting import literal
+from tasks.settings.config import Ids
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -100,7 +100,7 @@ def _delete(connection: "DuckDBPyConnection", file_ids: str, parameters: dict) -
 
 def know_forgotten(connection: "DuckDBPyConnection", ids: Ids, people: str = "forgotten_people") -> bool:
     """Makes is_forgotten(id) and may_be_forgotten(text); returns whether there is anybody to keep out."""
-    connection.execute(fill(sql("forget/macros"), people=people, options=literal(options_of(ids))))
+    connection.execute(sql("forget/macros", people=people, options=literal(options_of(ids))))
     return first_row(connection, "select exists (from forgotten)")[0]
 
 

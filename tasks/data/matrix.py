@@ -3,14 +3,15 @@
 import hashlib
 from typing import TYPE_CHECKING
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
 from tasks.errors import InputError
-from tasks.run.progress import working
-from tasks.run.resume import resumable
-from tasks.run.retries import RETRIES
+from tasks.run.artifacts import RunFiles, Sparse
+from tasks.run.database import connect, sql
 from tasks.run.handles import Interactions, Matrix
-from tasks.run.warehouse import Run, connect, digest_of_file, sql
+from tasks.run.progress import working
+from tasks.run.run import Run
+from tasks.run.stage import stage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,26 +19,50 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
-@task(**RETRIES)
-@resumable("matrix", Matrix, reads=("holdout", "evaluation"))
+@stage("matrix", reads=("holdout", "evaluation.max_users"))
 def build_matrix(run: Run, interactions: Interactions) -> Matrix:
-    """Writes what `stages.Matrix` names. Rows are all users, columns the items that count."""
+    """Writes what `handles.Matrix` names. Rows are all users, columns the items that count."""
+    with working("holdout"):
+        pairs = _split(run)
+        users, items = _users_and_items(pairs)
+        pairs = (
+            pairs.drop("position", "split")
+            .join(users.select("user_id", "user_idx"), on="user_id")
+            .join(items.select("item_id", "item_idx"), on="item_id")
+            .sort("user_idx", "item_idx")
+        )
+    run.files.users.write(users)
+    run.files.items.write(items)
+    digest = hashlib.sha256((run.files.users.digest() + run.files.items.digest()).encode())
+    matrices = _matrices(run, pairs, users, (len(users), len(items)))
+    for file, matrix in matrices.items():
+        file.write(matrix)
+        digest.update(matrix.indptr.tobytes() + matrix.indices.tobytes() + matrix.data.tobytes())
+    files = run.files
+    held_out = (matrices[file].shape[0] for file in (files.train, files.targets("validation"), files.targets("test")))
+    handle = Matrix(*matrices[files.weights].shape, interactions.n_counting, *held_out, digest.hexdigest())
+    get_run_logger().info(
+        f"{handle.n_users:,} users × {handle.n_items:,} items; {handle.n_train_users:,} train, "
+        f"{handle.n_validation_users:,} validate, {handle.n_test_users:,} test"
+    )
+    return handle
+
+
+def _split(run: Run) -> "pl.DataFrame":
+    """A row a pair of user and item: in which split the user is, and whether the pair is a target there."""
     import polars as pl
-    from scipy import sparse
 
     rules = run.config.holdout
-    with working("holdout"), connect(":memory:", run.config) as connection:
-        pairs = connection.sql(
-            sql("holdout"),
-            params={
-                "interactions": str(run.folder / interactions.path),
-                "salt": rules.salt,
-                "test_share": rules.test_share,
-                "validation_share": rules.validation_share,
-                "target_share": rules.target_share,
-            },
-        ).to_arrow_table()
-    pairs = pl.DataFrame(pairs)
+    shares = {name: getattr(rules, name) for name in ("salt", "test_share", "validation_share", "target_share")}
+    with connect(":memory:", run.config) as connection:
+        parameters = {"interactions": str(run.files.interactions)} | shares
+        return pl.DataFrame(connection.sql(sql("holdout"), params=parameters).to_arrow_table())
+
+
+def _users_and_items(pairs: "pl.DataFrame") -> "tuple[pl.DataFrame, pl.DataFrame]":
+    """All users, and the items that count, each numbered in the order of its ids."""
+    import polars as pl
+
     counts = pl.col("weight") > 0
     items = pairs.filter(counts).group_by("item_id").agg(n_users=pl.len()).sort("item_id").with_row_index("item_idx")
     users = (
@@ -46,54 +71,29 @@ def build_matrix(run: Run, interactions: Interactions) -> Matrix:
         .sort("user_id")
         .with_row_index("user_idx")
     )
-    pairs = (
-        pairs.drop("position", "split")
-        .join(users.select("user_id", "user_idx"), on="user_id")
-        .join(items.select("item_id", "item_idx"), on="item_id")
-        .sort("user_idx", "item_idx")
-    )
-    users.write_parquet(run.folder / "users.parquet")
-    items.write_parquet(run.folder / "items.parquet")
-    matrices = _matrices(run, pairs, users, (len(users), len(items)))
-    digest = hashlib.sha256(digest_of_file(run.folder / "items.parquet").encode())
-    for name, matrix in matrices.items():
-        sparse.save_npz(run.folder / f"{name}.npz", matrix, compressed=False)
-        digest.update(matrix.indptr.tobytes() + matrix.indices.tobytes() + matrix.data.tobytes())
-    sizes = (matrices[name].shape[0] for name in ("train", "validation_targets", "test_targets"))
-    handle = Matrix(*matrices["interactions"].shape, interactions.n_counting, *sizes, digest.hexdigest())
-    get_run_logger().info(
-        "%s users × %s items; %s train, %s validate, %s test",
-        f"{handle.n_users:,}",
-        f"{handle.n_items:,}",
-        f"{handle.n_train_users:,}",
-        f"{handle.n_validation_users:,}",
-        f"{handle.n_test_users:,}",
-    )
-    run.record("matrix", handle)
-    return handle
+    return users, items
 
 
 def _matrices(
     run: Run, pairs: "pl.DataFrame", users: "pl.DataFrame", shape: tuple[int, int]
-) -> "dict[str, csr_array]":
-    """All matrices that `stages.Matrix` names. Raises InputError where nobody is left to train, validate or test."""
+) -> "dict[Sparse, csr_array]":
+    """All matrices that `handles.Matrix` names. Raises InputError where nobody is left to train, validate or test."""
     import numpy as np
     import polars as pl
 
+    files: RunFiles = run.files
     X = _csr(pairs.filter(pl.col("weight") > 0), shape)
     targets = _csr(pairs.filter("is_target"), shape)
-    matrices = {"interactions": X, "seen": _csr(pairs.with_columns(weight=pl.lit(1, pl.Float32)), shape)}
+    matrices = {files.weights: X, files.seen: _csr(pairs.with_columns(weight=pl.lit(1, pl.Float32)), shape)}
     trains = ((users["split"] == "train") & (users["n_items"] > 1)).any()
     _require(run, trains, users.height, "train on", "test_share")
-    matrices["train"] = X[np.flatnonzero(users["split"] == "train")]
-    for split in ("validation", "test"):
+    matrices[files.train] = X[np.flatnonzero(users["split"] == "train")]
+    for split, purpose in (("validation", "validate with"), ("test", "test with")):
         rows = _users_to_rank(users, split, run.config.evaluation.max_users)
-        _require(
-            run, len(rows) > 0, users.height, f"{split} with".replace("validation", "validate"), f"{split}_share"
-        )
+        _require(run, len(rows) > 0, users.height, purpose, f"{split}_share")
         fold_in = X[rows] - targets[rows]
         fold_in.eliminate_zeros()
-        matrices |= {f"{split}_fold_in": fold_in, f"{split}_targets": targets[rows]}
+        matrices |= {files.fold_in(split): fold_in, files.targets(split): targets[rows]}
     return matrices
 
 

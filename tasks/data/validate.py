@@ -4,17 +4,17 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
-from tasks.settings.config import Expectation
-from tasks.errors import InputError, ValidationFailed
 from tasks.data.expectations import all_expectations, as_great_expectations
 from tasks.data.ledger import check, has_events, refuse
+from tasks.errors import InputError, ValidationFailed
+from tasks.run.database import connect, first_row
+from tasks.run.handles import Events, Validated
 from tasks.run.progress import working
-from tasks.run.resume import resumable
-from tasks.run.retries import RETRIES
-from tasks.run.handles import Validated
-from tasks.run.warehouse import Run, connect, first_row
+from tasks.run.run import Run
+from tasks.run.stage import stage
+from tasks.settings.config import Expectation
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation as OfGreatExpectations
@@ -23,9 +23,8 @@ N_EXAMPLES = 3
 CLOSED = {"enable_external_access": False, "autoinstall_known_extensions": False, "lock_configuration": True}
 
 
-@task(**RETRIES)
-@resumable("validate", Validated, reads=("source", "quarantine", "validation"))
-def validate(run: Run) -> Validated:
+@stage("validate", reads=("source", "quarantine", "validation"))
+def validate(run: Run, events: Events) -> Validated:
     """Checks every expectation and saves the results. Raises ValidationFailed with examples if a blocking one fails.
 
     Whether tonight's files are accepted is then up to the next stage, drift.
@@ -33,22 +32,22 @@ def validate(run: Run) -> Validated:
     rows = _check_all(run)
     stopping = [f"{row['rule']}: {row['observed']}" for row in _failed(rows) if row["severity"] == "blocking"]
     if stopping:
-        with connect(run.events, run.config) as connection:
+        with connect(run.warehouse.events, run.config) as connection:
             refuse(connection, unchecked_only=True)
         raise ValidationFailed(
             f"{len(stopping)} of {len(rows)} expectations about the events do not hold: {stopping[0]}"
             + "".join(f"\n  {one}" for one in stopping[1:])
             + "\nNothing was trained or published"
         )
-    with connect(run.events, run.config) as connection:
+    with connect(run.warehouse.events, run.config) as connection:
         check(connection)
-    return _record(run, rows)
+    return _reported(run, rows)
 
 
-@task(**RETRIES)
-def validate_what_is_left(run: Run) -> Validated:
+@stage("validate")
+def validate_what_is_left(run: Run, events: Events) -> Validated:
     """Saves what the expectations say of events of which some were taken out; nothing is stopped or accepted."""
-    return _record(run, _check_all(run))
+    return _reported(run, _check_all(run))
 
 
 def _check_all(run: Run) -> list[dict]:
@@ -59,7 +58,7 @@ def _check_all(run: Run) -> list[dict]:
     with working("expectations"):
         results = _run(run, as_great_expectations(run.config))
     rows = [_describe(run, *found) for found in zip(all_expectations(run.config), results, strict=True)]
-    pl.DataFrame(rows, infer_schema_length=None).write_parquet(run.folder / "validation.parquet")
+    pl.DataFrame(rows, infer_schema_length=None).write_parquet(run.files.validation.path)
     return rows
 
 
@@ -67,21 +66,19 @@ def _failed(rows: list[dict]) -> list[dict]:
     return [row for row in rows if not row["passed"]]
 
 
-def _record(run: Run, rows: list[dict]) -> Validated:
+def _reported(run: Run, rows: list[dict]) -> Validated:
     failed = _failed(rows)
     for row in failed:
         get_run_logger().warning("%s: %s", row["rule"], row["observed"])
     get_run_logger().info("%s of %s expectations hold", len(rows) - len(failed), len(rows))
-    handle = Validated("validation.parquet", len(rows), len(failed))
-    run.record("validate", handle)
-    return handle
+    return Validated(run.files.validation.name, len(rows), len(failed))
 
 
 def _count_refused(run: Run) -> None:
     """Says how many files are left out. Raises InputError in a warehouse without events."""
     n_refused = None
-    if run.events.exists():
-        with connect(run.events, run.config, read_only=True) as connection:
+    if run.warehouse.events.exists():
+        with connect(run.warehouse.events, run.config, read_only=True) as connection:
             if has_events(connection):
                 n_refused = first_row(connection, "select count(*) from event_files where not is_valid")[0]
     if n_refused is None:
@@ -100,7 +97,7 @@ def _run(run: Run, expectations: "list[OfGreatExpectations]") -> list[Any]:
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     source = context.data_sources.add_sql(
         "warehouse",
-        connection_string=f"duckdb:///{run.events}",
+        connection_string=f"duckdb:///{run.warehouse.events}",
         kwargs={
             "isolation_level": "AUTOCOMMIT",
             "skip_autocommit_rollback": True,
@@ -146,7 +143,7 @@ def _exceptions(result: Any) -> Iterator[str]:
 
 def _examples(run: Run, query: str) -> str:
     """A few of the rows against an expectation."""
-    with connect(run.events, run.config, read_only=True) as connection:
+    with connect(run.warehouse.events, run.config, read_only=True) as connection:
         rows = connection.execute(f"{query.format(batch='events')} limit {N_EXAMPLES}")
         names = [column[0] for column in rows.description]
         return "; ".join(

@@ -1,115 +1,124 @@
 """The evaluation model on the test users, beside popularity and the published run's evaluation model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
-from tasks.model.champion import comparable_champion, load_champion
+from tasks.model.champion import load_champion
 from tasks.model.segments import find_segments
 from tasks.run.catalogue import load_catalogue
-from tasks.run.handles import COMMON_ITEMS, Evaluation, Trained
+from tasks.run.handles import COMMON_ITEMS, Champion, Evaluation, Matrix, Rules, Trained
 from tasks.run.progress import working
-from tasks.run.resume import CHAMPION, METADATA, resumable
-from tasks.run.warehouse import Run
+from tasks.run.run import Run
+from tasks.run.stage import stage
 
 if TYPE_CHECKING:
     import numpy as np
     from scipy.sparse import csr_array
 
-    from elsa_core import Capped
-    from elsa_core.linear import LinearModel
+    from elsa_core import Capped, LinearModel
 
 
 @dataclass(frozen=True)
 class TestUsers:
-    """What the models are shown of the test users, and what is hidden from them: (users, n_items) each."""
+    """What the models are shown of the test users, and what is hidden from them: (users, n_items) each.
+
+    n_users_of (n_items,) is each item's number of training users
+    """
 
     fold_in: "csr_array"
     targets: "csr_array"
+    n_users_of: "np.ndarray"
 
 
-@task
-@resumable(
+@stage(
     "evaluate",
-    Evaluation,
     reads=(
         "policy_configs",
         "evaluation",
-        "gate",
-        "interactions",
-        "holdout",
-        "recommendations",
+        "gate.metric",
+        "gate.segments.history",
+        "gate.segments.popularity",
+        "gate.segments.column",
+        "recommendations.max_per_category",
         "seed",
-        CHAMPION,
-        METADATA,
     ),
 )
-def evaluate(run: Run, trained: Trained) -> Evaluation:
+def evaluate(run: Run, matrix: Matrix, rules: Rules, trained: Trained, champion: Champion) -> Evaluation:
     """Writes every metric's mean and interval, and its value for each test user, for each model."""
-    import numpy as np
     import polars as pl
-    from scipy import sparse
 
     import elsa_core
 
-    device = run.config.policy_configs.policy.device
-    users = _load_test_users(run)
-    popularity = elsa_core.Popularity.fit(sparse.load_npz(run.folder / "train.npz"))
-    tonight = elsa_core.load(run.folder / trained.path, device)
-    models = {_own_name(run): tonight, "popularity": popularity}
+    popularity = elsa_core.Popularity.fit(run.files.train.read())
+    users = TestUsers(run.files.fold_in("test").read(), run.files.targets("test").read(), popularity.n_users_of)
+    own, against, reason = _models(run, trained, champion)
+    models = {_own_name(run): own, "popularity": popularity} | against
+    rows, per_user, lists = _judge_all(run, models, users, popularity.share)
+    compared = {name: lists[name] for name in lists if name in (_own_name(run), "champion")}
+    with working("evaluation of segments"):
+        per_user |= _in_segments(run, compared, users)
+    unknown = {}
+    if "champion" in models:
+        unknown = {name: _share_unknown(models[name], users) for name in compared}
+        per_user |= _on_common_items(run, own, models["champion"], users)
+    run.files.metrics.write(pl.DataFrame(rows))
+    run.files.per_user.write(per_user)
+    for row in rows:
+        if row["metric"] == "ndcg":
+            get_run_logger().info("{model}: nDCG@{k} {value:.4f} ({low:.4f} to {high:.4f})".format(**row))
+    means = {f"{row['metric']}@{row['k']}": row["value"] for row in rows if row["model"] == _own_name(run)}
+    names = (run.files.metrics.name, run.files.per_user.name)
+    compared_with = champion.run_id if "champion" in models else None
+    return Evaluation(*names, users.targets.shape[0], means, compared_with, reason, unknown)
+
+
+def _models(
+    run: Run, trained: Trained, champion: Champion
+) -> "tuple[LinearModel, dict[str, LinearModel | Capped], str]":
+    """This run's model, those to compare it with, and why the champion is not among them."""
+    own = run.files.model_folder(trained.path).read(run.config.policy_configs.policy.device)
     with working("models to compare with") as show:
-        models |= _alternatives(run, tonight, show) | _capped_model(run, tonight)
-    champion, reason = comparable_champion(run)
-    if champion is not None:
-        models["champion"] = load_champion(run, champion, "evaluation_model")
-    get_run_logger().info("champion: %s", champion or reason)
+        models = _alternatives(run, own, show) | _capped_model(run, own)
+    reason = champion.why_not_comparable
+    if champion.run_id is not None and not reason:
+        models["champion"] = load_champion(run, champion.run_id, "evaluation_model")
+    get_run_logger().info(f"champion: {reason or champion.run_id}")
+    return own, models, reason
+
+
+def _judge_all(
+    run: Run, models: "dict[str, LinearModel | Capped]", users: TestUsers, share: "np.ndarray"
+) -> "tuple[list[dict], dict[str, np.ndarray], dict[str, np.ndarray]]":
+    """Rows of metrics and values for each user of every model, and the lists (users, k) that they are about."""
     rows, per_user, lists = [], {}, {}
     with working("evaluation") as show:
         for n_done, (name, model) in enumerate(models.items()):
             show("evaluation", n_done / len(models))
             lists[name], _ = model.recommend(users.fold_in, max(run.config.evaluation.cutoffs))
-            own_rows, own_values = _judge(run, lists[name], users, popularity.share)
+            own_rows, own_values = _judge(run, lists[name], users, share)
             rows += [{"model": name, **row} for row in own_rows]
             per_user |= {f"{name}/{metric}": values for metric, values in own_values.items()}
-    compared = {name: lists[name] for name in lists if name in (_own_name(run), "champion")}
-    with working("evaluation of segments"):
-        per_user |= _in_segments(run, compared, users, popularity.n_users_of)
-    unknown = {}
-    if champion is not None:
-        unknown = {name: _share_unknown(models[name], users) for name in compared}
-        per_user |= _on_common_items(run, tonight, models["champion"], users)
-    pl.DataFrame(rows).write_parquet(run.folder / "metrics.parquet")
-    np.savez(run.folder / "per_user.npz", **per_user)
-    for row in rows:
-        if row["metric"] == "ndcg":
-            get_run_logger().info(
-                "%s: nDCG@%s %.4f (%.4f to %.4f)", *(row[key] for key in ("model", "k", "value", "low", "high"))
-            )
-    means = {f"{row['metric']}@{row['k']}": row["value"] for row in rows if row["model"] == _own_name(run)}
-    handle = Evaluation("metrics.parquet", "per_user.npz", users.targets.shape[0], means, champion, reason, unknown)
-    run.record("evaluate", handle)
-    return handle
+    return rows, per_user, lists
 
 
 def _own_name(run: Run) -> str:
     return run.config.policy_configs.policy.policy_type
 
 
-def _alternatives(run: Run, tonight: "LinearModel", show: Callable[..., None]) -> "dict[str, LinearModel]":
-    """What could be run instead of tonight's ELSA: its low-rank part alone, and EASE where it fits."""
-    from scipy import sparse
-
+def _alternatives(run: Run, own: "LinearModel", show: Callable[..., None]) -> "dict[str, LinearModel]":
+    """What could be run instead of own's ELSA: its low-rank part alone, and EASE where it fits."""
     import elsa_core
 
-    policy, models = run.config.policy_configs.policy, {}
-    if policy.policy_type == "elsa" and tonight.residual is not None:
-        models["elsa_low_rank"] = replace(tonight, residual=None, scale=1.0)
-    if policy.policy_type == "elsa" and len(tonight.is_known) <= run.config.evaluation.ease_up_to:
-        names = ("train", "validation_fold_in", "validation_targets")
-        X, *validation = (sparse.load_npz(run.folder / f"{name}.npz") for name in names)
+    policy = run.config.policy_configs.policy
+    models: dict[str, LinearModel] = {}
+    if (low_rank := own.without_residual()) is not None:
+        models["elsa_low_rank"] = low_rank
+    if policy.policy_type == "elsa" and len(own.is_known) <= run.config.evaluation.ease_up_to:
+        files = run.files
+        X, validation = files.train.read(), (files.fold_in("validation").read(), files.targets("validation").read())
         k = max(run.config.evaluation.cutoffs)
         try:
             models["ease"] = elsa_core.fit_ease(
@@ -129,13 +138,7 @@ def _capped_model(run: Run, model: "LinearModel") -> "dict[str, Capped]":
     if cap is None:
         return {}
     name = f"{run.config.policy_configs.policy.policy_type}_capped"
-    return {name: Capped(model, load_catalogue(run, datetime.now(UTC)).category, cap)}
-
-
-def _load_test_users(run: Run) -> TestUsers:
-    from scipy import sparse
-
-    return TestUsers(*(sparse.load_npz(run.folder / f"{name}.npz") for name in ("test_fold_in", "test_targets")))
+    return {name: Capped(model, load_catalogue(run).category, cap)}
 
 
 def _judge(
@@ -145,7 +148,8 @@ def _judge(
 
     share (n_items,) is each item's share of the training users.
     """
-    from elsa_core.evaluate import coverage_with_interval, evaluate, mean_with_interval, popularity_of_lists
+    from elsa_core.bootstrap import coverage_with_interval, mean_with_interval
+    from elsa_core.metrics import evaluate, popularity_of_lists
 
     cutoffs, seed = run.config.evaluation.cutoffs, run.config.seed
     n_users, n_items = users.targets.shape
@@ -162,9 +166,7 @@ def _judge(
     return rows, per_user
 
 
-def _in_segments(
-    run: Run, lists: "dict[str, np.ndarray]", users: TestUsers, popularity: "np.ndarray"
-) -> "dict[str, np.ndarray]":
+def _in_segments(run: Run, lists: "dict[str, np.ndarray]", users: TestUsers) -> "dict[str, np.ndarray]":
     """The gate's metric of each model's lists in each segment: 'model/metric/segment', nan for users outside."""
     import numpy as np
 
@@ -172,7 +174,7 @@ def _in_segments(
 
     metric, k = run.config.compared_metric, max(run.config.evaluation.cutoffs)
     values = {}
-    for segment in find_segments(run, users.fold_in, users.targets, popularity):
+    for segment in find_segments(run, users.fold_in, users.targets, users.n_users_of):
         for name, items in lists.items():
             inside = evaluate(items, users.targets, [k], among=segment.items)[metric]
             values[f"{name}/{metric}/{segment.name}"] = (
@@ -182,17 +184,17 @@ def _in_segments(
 
 
 def _on_common_items(
-    run: Run, tonight: "LinearModel", champion: "LinearModel", users: TestUsers
+    run: Run, own: "LinearModel", champion: "LinearModel", users: TestUsers
 ) -> "dict[str, np.ndarray]":
     """Both models' values where only items that both know are candidates and targets; {} if they know the same."""
     from elsa_core import evaluate
 
-    common = tonight.is_known & champion.is_known
-    if (tonight.is_known == champion.is_known).all() or not common[users.targets.indices].any():
+    common = own.is_known & champion.is_known
+    if (own.is_known == champion.is_known).all() or not common[users.targets.indices].any():
         return {}
     metric, k = run.config.compared_metric, max(run.config.evaluation.cutoffs)
     values = {}
-    for name, model in ((_own_name(run), tonight), ("champion", champion)):
+    for name, model in ((_own_name(run), own), ("champion", champion)):
         items, _ = model.recommend(users.fold_in, k, allowed=common)
         values[f"{name}/{metric}/{COMMON_ITEMS}"] = evaluate(items, users.targets, [k], among=common)[metric]
     return values

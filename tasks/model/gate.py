@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
 from tasks.run.handles import COMMON_ITEMS, Evaluation, Verdict
 from tasks.run.lock import me
-from tasks.run.warehouse import Run
+from tasks.run.run import Run
+from tasks.run.stage import stage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +50,7 @@ class Comparison:
     limit: float
 
 
-@task
+@stage("gate")
 def judge(run: Run, evaluation: Evaluation, force_reason: str | None = None) -> Verdict:
     """Checks the minimums, the lift over popularity and, segment by segment, the loss against the published model."""
     import polars as pl
@@ -67,15 +68,13 @@ def judge(run: Run, evaluation: Evaluation, force_reason: str | None = None) -> 
         reasons = (*reasons, forced)
     kinds = {"n_users": pl.Int64, "passed": pl.Boolean} | dict.fromkeys(NUMBERS, pl.Float64)
     schema = {field.name: kinds.get(field.name, pl.String) for field in fields(Check)}
-    pl.DataFrame([asdict(check) for check in checks], schema).write_parquet(run.folder / "gate_checks.parquet")
+    run.files.gate_checks.write(pl.DataFrame([asdict(check) for check in checks], schema))
     said = [check for check in checks if check.threshold is not None or not check.metric]
     verdicts = tuple(f"{'passed' if check.passed else 'FAILED'}: {check.verdict}" for check in said)
     for verdict in verdicts:
         get_run_logger().info(verdict)
     metric = run.config.compared_metric
-    handle = Verdict("gate_checks.parquet", is_accepted, metric, evaluation.means[metric], verdicts, reasons)
-    run.record("gate", handle)
-    return handle
+    return Verdict(run.files.gate_checks.name, is_accepted, metric, evaluation.means[metric], verdicts, reasons)
 
 
 def _said(name: str, verdict: str) -> Check:
@@ -86,7 +85,7 @@ def _said(name: str, verdict: str) -> Check:
 def _minimums(run: Run, evaluation: Evaluation) -> list[Check]:
     import polars as pl
 
-    metrics = pl.read_parquet(run.folder / evaluation.path).filter(pl.col("model") == _policy_type(run))
+    metrics = run.files.metrics.read().filter(pl.col("model") == _policy_type(run))
     found = {f"{row['metric']}@{row['k']}": row for row in metrics.to_dicts()}
     checks = []
     for metric, limit in run.config.gate.minimums.items():
@@ -102,7 +101,7 @@ def _lift(run: Run, evaluation: Evaluation) -> Check:
     from elsa_core import relative_lift
 
     metric, limit = run.config.compared_metric, run.config.gate.min_lift_over_popularity
-    values = _per_user(run, evaluation)
+    values = run.files.per_user.read()
     ours, theirs = (values[f"{model}/{metric}"] for model in (_policy_type(run), "popularity"))
     lift, low, high = relative_lift(ours, theirs, run.config.seed)
     verdict = (
@@ -131,7 +130,7 @@ def _comparisons(run: Run, evaluation: Evaluation) -> list[Comparison]:
     import numpy as np
 
     metric, rules, own = run.config.compared_metric, run.config.gate, _policy_type(run)
-    values = _per_user(run, evaluation)
+    values = run.files.per_user.read()
     beside = "no loss against the published model"
     found = []
     if evaluation.champion is not None:
@@ -200,11 +199,3 @@ def _check(run: Run, one: Comparison, interval: tuple[float, float, float] | Non
 def _policy_type(run: Run) -> str:
     """Tonight's model goes by its name in the metrics."""
     return run.config.policy_configs.policy.policy_type
-
-
-def _per_user(run: Run, evaluation: Evaluation) -> "dict[str, np.ndarray]":
-    """A value for each test user (users,), in one order of users, under 'model/metric' and 'model/metric/segment'."""
-    import numpy as np
-
-    with np.load(run.folder / evaluation.per_user_path) as values:
-        return dict(values)

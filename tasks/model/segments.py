@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tasks.run.database import connect
 from tasks.run.quoting import identifier
-from tasks.run.warehouse import Run, connect
+from tasks.run.run import Run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,10 +57,10 @@ def _by_value(run: Run, targets: "csr_array", column: str) -> list[Segment]:
     import numpy as np
     import polars as pl
 
-    with connect(run.events, run.config, read_only=True) as connection:
+    with connect(run.warehouse.events, run.config, read_only=True) as connection:
         query = f"select item_id, cast({identifier(column)} as varchar) as value from items"
         values = pl.DataFrame(connection.sql(query).to_arrow_table())
-    items = pl.read_parquet(run.folder / "items.parquet")
+    items = run.files.items.read()
     values = items.join(values, on="item_id", how="left", maintain_order="left")["value"]
     n_targets = np.bincount(targets.indices, minlength=len(items))
     counts = pl.DataFrame({"value": values, "n": n_targets}).group_by("value").agg(pl.col("n").sum())

@@ -9,22 +9,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
 from tasks.errors import InputError
-from tasks.model.champion import find_champion, load_champion
-from tasks.run.handles import Matrix, Trained
+from tasks.model.champion import champion_files, load_champion
+from tasks.run.artifacts import Sparse
+from tasks.run.database import connect, first_row
+from tasks.run.handles import Champion, Matrix, Trained
+from tasks.run.manifest import read_manifest
 from tasks.run.progress import progress_bar, working
-from tasks.run.resume import CHAMPION, resumable
-from tasks.run.warehouse import Run, connect, digest_of_file, first_row, read_manifest
+from tasks.run.run import Run
+from tasks.run.stage import stage
 from tasks.settings.config import Config
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    from elsa_core import Ease, Epoch, Model, ResidualConfig, TrainConfig
-
-    Validation = tuple[csr_array, csr_array]
+    from elsa_core import Ease, Elsa, Epoch, LinearModel, ResidualConfig, TrainConfig, Validation
 
 NOT_OF_TRAINING = {"policy_type", "event_values", "warm_start", "residual_neighbors", "residual_ridge",
                    "residual_dropout", "ease_ridge", "ease_max_items"}  # fmt: skip
@@ -35,7 +36,6 @@ class Recipe:
     """All that decides a model but the data and its start. EASE has no `low_rank`; ELSA may do without `residual`."""
 
     name: str
-    inputs: tuple[str, ...]
     low_rank: "TrainConfig | None" = None
     epochs: int | None = None
     residual: "ResidualConfig | None" = None
@@ -55,31 +55,31 @@ def check_device(config: Config) -> None:
         raise InputError(f"policy_configs: {error}") from None
 
 
-@task
-@resumable("train", Trained, reads=("policy_configs", "evaluation", "holdout", "seed", CHAMPION))
-def train(run: Run, matrix: Matrix) -> Trained:
+@stage("train", reads=("policy_configs", "evaluation.cutoffs", "seed"))
+def train(run: Run, matrix: Matrix, champion: Champion) -> Trained:
     """Trains on the users that are not held out; the validation users stop training and choose the penalties."""
     _check_size(run.config, matrix)
     policy = run.config.policy_configs.policy
-    inputs = ("train", "validation_fold_in", "validation_targets")
     if policy.policy_type == "ease":
-        return _train(run, matrix, "train", Recipe("evaluation_model", inputs, ease_ridge=tuple(policy.ease_ridge)))
-    residual = _residual_config(run.config, matrix, policy.residual_ridge, policy.residual_dropout)
-    recipe = Recipe("evaluation_model", inputs, _train_config(run.config, policy.strategy), residual=residual)
-    return _train(run, matrix, "train", recipe)
+        recipe = Recipe("evaluation_model", ease_ridge=tuple(policy.ease_ridge))
+    else:
+        residual = _residual_config(run.config, matrix, policy.residual_ridge, policy.residual_dropout)
+        recipe = Recipe("evaluation_model", _train_config(run.config, policy.strategy), residual=residual)
+    parts = (run.files.train, run.files.fold_in("validation"), run.files.targets("validation"))
+    return _train(run, matrix, champion, "train", recipe, parts)
 
 
-@task
-@resumable("refit", Trained, reads=("policy_configs", "evaluation", "holdout", "seed", CHAMPION))
-def refit(run: Run, matrix: Matrix, chosen: Trained) -> Trained:
+@stage("refit", reads=("policy_configs", "evaluation.cutoffs", "seed"))
+def refit(run: Run, matrix: Matrix, chosen: Trained, champion: Champion) -> Trained:
     """Trains on everyone with the penalties that were chosen, and for the epochs that it took, but at least one."""
-    inputs = ("interactions",)
     if run.config.policy_configs.policy.policy_type == "ease":
-        return _train(run, matrix, "refit", Recipe("model", inputs, ease_ridge=(chosen.ridge,)))
-    recipe = Recipe("model", inputs, _train_config(run.config, "default"), max(1, chosen.best_epoch))
-    if chosen.ridge is not None:
-        recipe = replace(recipe, residual=_residual_config(run.config, matrix, [chosen.ridge], [chosen.dropout]))
-    return _train(run, matrix, "refit", recipe)
+        recipe = Recipe("model", ease_ridge=(chosen.ridge,))
+    else:
+        recipe = Recipe("model", _train_config(run.config, "default"), max(1, chosen.best_epoch))
+        if chosen.ridge is not None:
+            residual = _residual_config(run.config, matrix, [chosen.ridge], [chosen.dropout])
+            recipe = replace(recipe, residual=residual)
+    return _train(run, matrix, champion, "refit", recipe, (run.files.weights,))
 
 
 def _train_config(config: Config, strategy: str) -> "TrainConfig":
@@ -113,51 +113,49 @@ def _check_size(config: Config, matrix: Matrix) -> None:
         )
 
 
-def _train(run: Run, matrix: Matrix, stage: str, recipe: Recipe) -> Trained:
-    """Trains by the recipe, starting from the published model of that name if there is one.
+def _train(
+    run: Run, matrix: Matrix, champion: Champion, of_stage: str, recipe: Recipe, parts: tuple[Sparse, ...]
+) -> Trained:
+    """Trains by the recipe, starting from the champion's model of that name if there is one.
 
-    Where the published run trained on the same inputs, its model is taken over as it is: the same night again changes
-    nothing.
+    Where the champion trained on the same inputs, its model is taken over as it is: the same events and configuration
+    again change nothing.
     """
-    from scipy import sparse
-
     policy = run.config.policy_configs.policy
     facts = [matrix.digest, asdict(recipe), policy.policy_type, version("elsa-nightly")]
-    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    champion = find_champion(run)[0] if policy.warm_start else None
-    published = read_manifest(run.warehouse / "runs" / champion)["stages"][stage] if champion else {}
-    if published.get("inputs") == digest:
-        get_run_logger().info(f"nothing has changed since run {champion}: its {recipe.name} is taken over")
-        return _save(run, stage, load_champion(run, champion, recipe.name), recipe, champion, digest)
-    parts = tuple(sparse.load_npz(run.folder / f"{part}.npz") for part in recipe.inputs)
-    X, validation = parts[0], parts[1:] or None
+    inputs = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    run_id = champion.run_id if policy.warm_start else None
+    published = read_manifest(champion_files(run, run_id).folder).stages[of_stage] if run_id else {}
+    if run_id is not None and published.get("inputs") == inputs:
+        get_run_logger().info(f"nothing has changed since run {run_id}: its {recipe.name} is taken over")
+        return _save(run, load_champion(run, run_id, recipe.name), recipe, run_id, inputs)
+    X, *rest = (part.read() for part in parts)
+    validation = (rest[0], rest[1]) if rest else None
     if recipe.low_rank is None:
-        model = _fit_ease(run.config, X, validation, recipe.ease_ridge)
-        return _save(run, stage, model, recipe, None, digest)
-    start = champion if published.get("factors") == policy.factors else None
+        return _save(run, _fit_ease(run.config, X, validation, recipe.ease_ridge), recipe, None, inputs)
+    start = run_id if published.get("factors") == policy.factors else None
     if start and _learnt_from_forgotten(run, published["model_run_id"]):
         start = None
     get_run_logger().info(f"starting from {f'the {recipe.name} of run {start}' if start else 'the spectrum'}")
     earlier = load_champion(run, start, recipe.name) if start else None
-    checkpoint = run.warehouse / "tmp" / f"{stage}.checkpoint"
+    checkpoint = run.warehouse.tmp / f"{of_stage}.checkpoint"
     checkpoint.parent.mkdir(exist_ok=True)
-    model = _fit_elsa(recipe, X, validation, earlier, checkpoint)
-    return _save(run, stage, model, recipe, start, digest)
+    return _save(run, _fit_elsa(recipe, X, validation, earlier, checkpoint), recipe, start, inputs)
 
 
 def _learnt_from_forgotten(run: Run, model_run_id: str) -> bool:
-    """Whether somebody was forgotten after the night of a model began: no other model goes on from such a one."""
-    with connect(run.events, run.config, read_only=True) as connection:
+    """Whether somebody was forgotten after the run of a model began: no other model goes on from such a one."""
+    with connect(run.warehouse.events, run.config, read_only=True) as connection:
         forgotten_at = first_row(connection, "select epoch(max(forgotten_at)) from forgotten_people")[0]
     if forgotten_at is None:
         return False
-    began = read_manifest(run.warehouse / "runs" / model_run_id)["started_at"]
+    began = read_manifest(run.warehouse.run_folder(model_run_id)).started_at
     return datetime.fromisoformat(began).timestamp() <= forgotten_at
 
 
 def _fit_elsa(
-    recipe: Recipe, X: "csr_array", validation: "Validation | None", earlier: "Model | None", checkpoint: Path
-) -> "Model":
+    recipe: Recipe, X: "csr_array", validation: "Validation | None", earlier: "LinearModel | None", checkpoint: Path
+) -> "Elsa":
     from elsa_core import ResidualError, TrainingError, fit, fit_residual
 
     try:
@@ -174,8 +172,8 @@ def _fit_elsa(
         get_run_logger().info("kept epoch %s", model.best_epoch)
         if recipe.residual is None:
             return model
-        with working("sparse part") as show:
-            model = fit_residual(X, model, recipe.residual, validation, on_progress=_of("sparse part", show))
+        with working("residual") as show:
+            model = fit_residual(X, model, recipe.residual, validation, on_progress=_of("residual", show))
     except (TrainingError, ResidualError) as error:
         raise InputError(f"policy_configs: {error}") from None
     if validation is not None:
@@ -219,28 +217,25 @@ def _log_epochs(recipe: Recipe, show: Callable[..., None]) -> "Callable[[Epoch],
     return log
 
 
-def _log_choice(model: "Model") -> None:
+def _log_choice(model: "Elsa") -> None:
     alone, *others = (entry["ndcg"] for entry in model.choices)
     verdict = "left out" if model.residual is None else f"{model.residual.nnz:,} entries"
-    get_run_logger().info(f"sparse part: {verdict}; validation nDCG {alone:.4f} without, {max(others):.4f} with it")
+    get_run_logger().info(f"residual: {verdict}; validation nDCG {alone:.4f} without, {max(others):.4f} with it")
 
 
-def _save(
-    run: Run, stage: str, model: "Model | Ease", recipe: Recipe, started_from: str | None, inputs: str
-) -> Trained:
-    model.save(run.folder / recipe.name)
-    handle = Trained(
+def _save(run: Run, model: "LinearModel", recipe: Recipe, started_from: str | None, inputs: str) -> Trained:
+    folder = run.files.model_folder(recipe.name)
+    folder.write(model)
+    return Trained(
         path=recipe.name,
         model_run_id=run.run_id,
         started_from=started_from,
-        best_epoch=model.best_epoch if recipe.low_rank else 0,
+        best_epoch=model.best_epoch,
         n_items=len(model.is_known),
-        factors=recipe.low_rank.factors if recipe.low_rank else 0,
-        scale=model.scale if recipe.low_rank else 0.0,
+        factors=model.factors,
+        scale=model.scale,
         ridge=model.chosen.get("ridge"),
         dropout=model.chosen.get("dropout"),
         inputs=inputs,
-        digest=digest_of_file(run.folder / recipe.name / "model.safetensors"),
+        digest=folder.digest(),
     )
-    run.record(stage, handle)
-    return handle

@@ -1,12 +1,12 @@
 """Whether there is anything to recommend to anybody: asked before training, and again when the lists are made."""
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tasks.errors import InputError
 from tasks.run.catalogue import load_catalogue
-from tasks.run.handles import RULES
-from tasks.run.warehouse import Run, attach_events, connect, first_row, sql
+from tasks.run.database import attach, connect, first_row, sql
+from tasks.run.handles import Matrix, Rules
+from tasks.run.run import Run
 from tasks.settings.configured_sql import in_parentheses
 
 if TYPE_CHECKING:
@@ -14,22 +14,19 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
-def check_candidates(run: Run) -> None:
-    """Raises InputError where `require_candidates` does, as the items are now."""
-    from scipy import sparse
-
-    at = datetime.now(UTC)
-    require_candidates(run, load_catalogue(run, at).is_allowed, sparse.load_npz(run.folder / "seen.npz"), at)
+def check_candidates(run: Run, matrix: Matrix, rules: Rules) -> None:
+    """Raises InputError where `require_candidates` does, before any training."""
+    require_candidates(run, load_catalogue(run).is_allowed, run.files.seen.read())
 
 
-def require_candidates(run: Run, is_allowed: "np.ndarray", seen: "csr_array", at: datetime) -> None:
-    """Raises InputError where the rules leave no item at that moment, or each user has seen all that they leave.
+def require_candidates(run: Run, is_allowed: "np.ndarray", seen: "csr_array") -> None:
+    """Raises InputError where the rules leave no item now, or each user has seen all that they leave.
 
     is_allowed (n_items,) bool; seen (users, n_items) stores a 1 for everything that a user ever saw.
     """
     n_allowed = int(is_allowed.sum())
     if n_allowed == 0:
-        raise InputError(_why_no_item(run, at))
+        raise InputError(_why_no_item(run))
     if (seen @ is_allowed.astype("float32") == n_allowed).all():
         raise InputError(
             f"each of the {seen.shape[0]:,} users has seen all {n_allowed:,} items that may be recommended, so that "
@@ -39,12 +36,12 @@ def require_candidates(run: Run, is_allowed: "np.ndarray", seen: "csr_array", at
         )
 
 
-def _why_no_item(run: Run, at: datetime) -> str:
+def _why_no_item(run: Run) -> str:
     """Names each rule that bars items, with its key and how many it bars."""
-    items, rules = str(run.folder / "items.parquet"), run.config.recommendations
+    items, rules = str(run.files.items), run.config.recommendations
     with connect(":memory:", run.config) as connection:
-        attach_events(connection, run)
-        parameters = {"items": items, "rules": str(run.folder / RULES), "at": at}
+        attach(connection, run.warehouse.events, "warehouse")
+        parameters = {"items": items, "rules": str(run.files.rules), "at": run.at}
         n, n_unknown, n_hidden, n_early, n_expired = first_row(connection, sql("barred"), parameters)
         barred = [
             (n_hidden, "are hidden by source.items.is_hidden"),
@@ -62,6 +59,6 @@ def _why_no_item(run: Run, at: datetime) -> str:
             barred.append((n_unfit, f"do not satisfy recommendations.filters.{name}: {condition!r}"))
     reasons = "".join(f"\n  {n_barred:,} {reason}" for n_barred, reason in barred if n_barred)
     return (
-        f"none of the {n:,} items with interactions that count may be recommended at {at:%Y-%m-%d %H:%M} UTC:"
+        f"none of the {n:,} items with interactions that count may be recommended at {run.at:%Y-%m-%d %H:%M} UTC:"
         f"{reasons}\nChange these keys, or correct the item metadata, and run again"
     )

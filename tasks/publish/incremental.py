@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import dataclass
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +10,12 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger
 
 from tasks.publish.recommendations import Lists, scored_items
+from tasks.run.database import attach, first_row, sql
 from tasks.run.durable import remove
-from tasks.run.handles import RULES, Trained
+from tasks.run.handles import Trained
 from tasks.run.integrity import require_tables
-from tasks.run.warehouse import Run, current_run_id, first_row, openable, sql
+from tasks.run.quoting import literal
+from tasks.run.run import Run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +54,6 @@ def reuse_earlier(
     trained: Trained,
     source: Lists,
     n_listed: int,
-    at: datetime,
     path: Path,
 ) -> Reuse | None:
     """Copies the published file to `path` and attaches it as `output`, with nothing but what stays.
@@ -63,12 +63,15 @@ def reuse_earlier(
     Returns None, with no file made, where nothing can be reused: another model, other rules, other software, or
     other items that may be recommended.
     """
-    if trained.model_run_id == run.run_id or run.config.policy_configs.policy.policy_type == "ease":
+    if (
+        run.replaces is None
+        or trained.model_run_id == run.run_id
+        or run.config.policy_configs.policy.policy_type == "ease"
+    ):
         return None
-    require_tables(run.warehouse, current_run_id(run.warehouse))
-    published = (run.warehouse / "current.duckdb").resolve()
-    with openable(published):
-        connection.execute(f"attach '{published}' as earlier (read_only)")
+    require_tables(run.warehouse, run.replaces)
+    published = run.warehouse.tables(run.replaces)
+    attach(connection, published, "earlier")
     (row,) = connection.execute("from earlier.run_info").fetchall()
     info = dict(zip([name for name, *_ in connection.description], row, strict=True))
     has_changed = _rules(json.loads(info["config"])) != _rules(run.config.model_dump(mode="json"))
@@ -76,10 +79,10 @@ def reuse_earlier(
     if info["model_run_id"] != trained.model_run_id or has_changed:
         return None
     connection.register("known_items", next(scored_items(source)))
-    rules = {"rules": str(run.folder / RULES), "has_filters": bool(run.config.recommendations.filters), "at": at}
+    rules = {"rules": str(run.files.rules), "has_filters": bool(run.config.recommendations.filters), "at": run.at}
     if first_row(connection, sql("changed_candidates"), rules)[0]:
         return None
-    files = {name: str(run.folder / f"{name}.parquet") for name in ("interactions", "users")}
+    files = {"interactions": str(run.files.interactions), "users": str(run.files.users)}
     connection.execute(sql("changed_users"), files | {"n_listed": n_listed})
     rows = """
         select user_idx from read_parquet($users, hive_partitioning = false)
@@ -90,7 +93,7 @@ def reuse_earlier(
     get_run_logger().info(f"{len(users):,} of {len(source.user_ids):,} users have something new")
     remove(path)  # a link there would be followed
     shutil.copyfile(published, path)
-    connection.execute(f"attach '{path}' as output")
+    connection.execute(f"attach {literal(str(path))} as output")
     connection.begin()
     tables = _keep(connection, run)
     connection.commit()

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from tasks.run.catalogue import Catalogue, load_catalogue
 from tasks.run.handles import Trained
-from tasks.run.warehouse import Run
+from tasks.run.run import Run
 from tasks.settings.config import Recommendations
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from scipy.sparse import csr_array
 
-    from elsa_core import Ease, Model, Popularity
+    from elsa_core import LinearModel, Popularity
 
 ROWS = 8192  # most users or items computed at a time
 PLACES = 2**20  # most places of lists held at a time
@@ -33,7 +32,7 @@ class Lists:
     on_progress  called with the name of the table and the share of it that is done, by whichever thread takes batches
     """
 
-    model: "Model | Ease"
+    model: "LinearModel"
     popularity: "Popularity"
     X: "csr_array"
     seen: "csr_array"
@@ -44,23 +43,19 @@ class Lists:
     on_progress: Callable[[str, float], None] = no_progress
 
 
-def load_lists(
-    run: Run, trained: Trained, at: datetime, on_progress: Callable[[str, float], None] = no_progress
-) -> Lists:
-    """The model of a run, and what it is asked about, with the items that are available at a moment."""
-    import polars as pl
-    from scipy import sparse
+def load_lists(run: Run, trained: Trained, on_progress: Callable[[str, float], None] = no_progress) -> Lists:
+    """The model of a run, and what it is asked about, with the items that are available now."""
 
     import elsa_core
 
-    X = sparse.load_npz(run.folder / "interactions.npz")
+    X = run.files.weights.read()
     return Lists(
-        elsa_core.load(run.folder / trained.path, run.config.policy_configs.policy.device),
+        run.files.model_folder(trained.path).read(run.config.policy_configs.policy.device),
         elsa_core.Popularity.fit(X),
         X,
-        sparse.load_npz(run.folder / "seen.npz"),
-        pl.read_parquet(run.folder / "users.parquet")["user_id"].to_arrow(),
-        load_catalogue(run, at),
+        run.files.seen.read(),
+        run.files.users.read()["user_id"].to_arrow(),
+        load_catalogue(run),
         run.config.recommendations,
         on_progress=on_progress,
     )
@@ -195,26 +190,19 @@ def _ranked(
 def user_vectors(lists: Lists) -> "Iterator[pa.RecordBatch]":
     import numpy as np
 
-    for of in _users(lists, _factors(lists), "user_embeddings"):
+    for of in _users(lists, lists.model.factors, "user_embeddings"):
         has_history = np.diff(lists.X.indptr)[of] > 0
-        vectors = lists.model.embed(lists.X[of]) if _factors(lists) else None
+        vectors = lists.model.embed(lists.X[of]) if lists.model.factors else None
         yield _vectors(lists.user_ids, of, "user_id", vectors, has_history)
 
 
 def item_vectors(lists: Lists) -> "Iterator[pa.RecordBatch]":
     import numpy as np
 
-    for rows in _blocks(lists, len(lists.items.ids), _factors(lists), "item_embeddings"):
+    for rows in _blocks(lists, len(lists.items.ids), lists.model.factors, "item_embeddings"):
         of = np.arange(rows.start, rows.stop)
-        vectors = lists.model.item_embeddings[of] if _factors(lists) else None
+        vectors = lists.model.item_embeddings[of] if lists.model.factors else None
         yield _vectors(lists.items.ids, of, "item_id", vectors, lists.model.is_known[of])
-
-
-def _factors(lists: Lists) -> int:
-    """The length of the vectors; 0 for EASE, which has none."""
-    from elsa_core import Model
-
-    return lists.model.item_embeddings.shape[1] if isinstance(lists.model, Model) else 0
 
 
 def _vectors(
@@ -238,7 +226,7 @@ def _vectors(
 def row_bytes(lists: Lists) -> dict[str, float]:
     """What a row of each table that may be large takes, uncompressed."""
     user, item = (ids.nbytes / max(1, len(ids)) for ids in (lists.user_ids, lists.items.ids))
-    vector = 4 * _factors(lists)
+    vector = 4 * lists.model.factors
     return {
         "user_topk": user + item + 16,
         "user_items": user + item + 4,
@@ -258,30 +246,27 @@ def residuals(lists: Lists) -> "Iterator[pa.RecordBatch]":
     ids = lists.items.ids
     for rows in _blocks(lists, len(ids), 1, "item_residuals"):
         block = sparse.coo_array((0, 0), dtype=np.float32)
-        if _has_residual(lists):
-            block = sparse.coo_array(lists.model.residual[rows] if _factors(lists) else lists.model.weights[rows])
+        if _publishes_residual(lists):
+            block = sparse.coo_array(lists.model.residual_rows(rows))
         own, other = (ids.take(pa.array(places)) for places in (block.row + rows.start, block.col))
         yield pa.RecordBatch.from_pydict({"item_id": own, "neighbor_item_id": other, "weight": pa.array(block.data)})
 
 
 def n_residuals(lists: Lists) -> int:
     """How many rows `residuals` has."""
-    if not _has_residual(lists):
-        return 0
-    return lists.model.residual.nnz if _factors(lists) else len(lists.items.ids) ** 2
+    return lists.model.n_residuals if _publishes_residual(lists) else 0
 
 
-def _has_residual(lists: Lists) -> bool:
-    if _factors(lists):
-        return lists.model.residual is not None
-    return len(lists.items.ids) <= lists.rules.ease_weights_up_to
+def _publishes_residual(lists: Lists) -> bool:
+    """EASE's n_items² weights only of a catalogue that is small enough."""
+    return lists.model.factors > 0 or len(lists.items.ids) <= lists.rules.ease_weights_up_to
 
 
 def scored_items(lists: Lists) -> "Iterator[pa.RecordBatch]":
     """Which items the published tables can score."""
     import pyarrow as pa
 
-    is_scored = lists.model.is_known & bool(_factors(lists) or _has_residual(lists))
+    is_scored = lists.model.is_known & _publishes_residual(lists)
     yield pa.RecordBatch.from_pydict({"item_id": lists.items.ids, "is_scored": pa.array(is_scored)})
 
 

@@ -2,12 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
 from tasks.errors import InputError
-from tasks.run.handles import RULES, Rules
-from tasks.run.retries import RETRIES
-from tasks.run.warehouse import Run, attach_events, connect, digest_of_file, first_row, sql
+from tasks.run.database import attach, connect, first_row, sql
+from tasks.run.handles import Events, Rules
+from tasks.run.quoting import identifier, literal
+from tasks.run.run import Run
+from tasks.run.stage import stage
 from tasks.settings.configured_sql import in_parentheses
 
 if TYPE_CHECKING:
@@ -27,28 +29,25 @@ WITHOUT = {
 }
 
 
-@task(**RETRIES)
-def apply_rules(run: Run) -> Rules:
+@stage("rules")
+def apply_rules(run: Run, events: Events) -> Rules:
     """Writes rules.parquet. Raises InputError where a column or a filter cannot be used, before any training."""
-    path = run.folder / RULES
+    written = run.files.rules
     with connect(":memory:", run.config) as connection:
-        attach_events(connection, run)
+        attach(connection, run.warehouse.events, "warehouse")
         connection.execute(sql("macros"))
-        connection.execute(f"set timezone = '{run.config.source.timezone}'")
+        connection.execute(f"set timezone = {literal(run.config.source.timezone)}")
         expressions = {name: _expression(connection, run, name) for name in READ_AS}
-        query = sql("rules").replace("$is_allowed", _all_filters(connection, run))
-        for name, expression in expressions.items():
-            query = query.replace(f"${name} ", f"{expression} ")
+        query = sql("rules", is_allowed=_all_filters(connection, run), **expressions)
         connection.execute(f"create temp table rules as {query}")
-        connection.execute(f"copy (from rules) to '{path}' (format parquet)")
+        connection.execute(f"copy (from rules) to {literal(str(written))} (format parquet)")
         n_items, n_barred = first_row(
             connection, "select count(*), count(*) filter (where is_hidden or not is_allowed) from rules"
         )
-        digest = f"{digest_of_file(path)} {first_row(connection, sql('metadata_digest'))[0]}"
-    handle = Rules(path.name, n_items, n_barred, digest)
+        digest = f"{written.digest()} {first_row(connection, sql('metadata_digest'))[0]}"
+    handle = Rules(written.name, n_items, n_barred, digest)
     if n_barred:
         get_run_logger().info(f"{n_barred:,} of {n_items:,} items are hidden, or kept back by a filter")
-    run.record("rules", handle)
     return handle
 
 
@@ -58,7 +57,7 @@ def _expression(connection: "DuckDBPyConnection", run: Run, name: str) -> str:
     column = items and getattr(items, name)
     if column is None:
         return WITHOUT[name]
-    quoted = '"' + column.replace('"', '""') + '"'
+    quoted = identifier(column)
     expression = READ_AS[name].format(column=quoted)
     unread = connection.execute(
         f"select item_id, {quoted} from warehouse.items "

@@ -4,22 +4,25 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 
+from tasks.errors import InputError
 from tasks.publish import recommendations as lists
 from tasks.publish.candidates import require_candidates
 from tasks.publish.incremental import OF_USERS, Reuse, reuse_earlier, versions
+from tasks.run.database import attach, connect, first_row, sql
 from tasks.run.durable import remove
 from tasks.run.handles import Events, Interactions, Matrix, Rules, Tables, Trained
+from tasks.run.index import RunSummary, all_runs
 from tasks.run.progress import working
-from tasks.run.records import files_of_all_runs, manifests, stages_of_all_runs
-from tasks.run.retries import RETRIES
-from tasks.run.warehouse import Run, attach_events, connect, first_row, sql
+from tasks.run.quoting import identifier, literal
+from tasks.run.results import usable_parquet
+from tasks.run.run import Run
+from tasks.run.stage import stage
 from tasks.settings.config import bytes_of
 
 if TYPE_CHECKING:
@@ -34,31 +37,29 @@ class ContractBroken(AssertionError):
     """A finished table does not keep the contract in sql/checks/: a defect of this program, never published."""
 
 
-@task(**RETRIES)
+@stage("materialize")
 def materialize(
     run: Run, events: Events, interactions: Interactions, matrix: Matrix, rules: Rules, trained: Trained
 ) -> Tables:
     """Writes every table into a file beside the published ones and checks the contract. Removes it if that fails."""
-    at = datetime.now(UTC)
-    path = run.warehouse / "published" / f"{run.run_id}.duckdb.unfinished"
-    folder = run.warehouse / "published" / run.run_id
+    path, folder = run.warehouse.unfinished_tables(run.run_id), run.warehouse.large_tables(run.run_id)
     path.parent.mkdir(exist_ok=True)
     for left in (path, folder):
         remove(left)  # a link there would be followed
     try:
         with working("model and histories") as show, connect(":memory:", run.config) as connection:
-            source = lists.load_lists(run, trained, at, show)
-            require_candidates(run, source.items.is_allowed, source.seen, at)
-            attach_events(connection, run)
+            source = lists.load_lists(run, trained, show)
+            require_candidates(run, source.items.is_allowed, source.seen)
+            attach(connection, run.warehouse.events, "warehouse")
             show("what stays of the published tables")
-            reuse = reuse_earlier(connection, run, trained, source, _n_listed(run), at, path)
+            reuse = reuse_earlier(connection, run, trained, source, _n_listed(run), path)
             if reuse is None:
-                connection.execute(f"attach '{path}' as output (storage_version 'v1.5.0')")
+                connection.execute(f"attach {literal(str(path))} as output (storage_version 'v1.5.0')")
             else:
                 source = replace(source, users=reuse.users)
             output = Output(connection, run, reuse, show)
             _write_model_tables(output, source, interactions)
-            _write_record_tables(output, source, at, events, interactions, matrix, rules, trained)
+            _write_record_tables(output, source, events, interactions, matrix, rules, trained)
             connection.begin()  # a hundred small statements: each alone would take a write to disk
             _write_macros(connection, run)
             _write_comments(connection)
@@ -71,9 +72,7 @@ def materialize(
             remove(unfinished)
         remove(folder)
         raise
-    handle = Tables(path.name, matrix.n_users, matrix.n_items, n_bytes)
-    run.record("materialize", handle)
-    return handle
+    return Tables(path.name, matrix.n_users, matrix.n_items, n_bytes)
 
 
 def _n_listed(run: Run) -> int:
@@ -130,7 +129,7 @@ class Output:
         get_run_logger().info("%s: %s rows", table, f"{n_rows:,}")
 
     def _write_parquet(self, table: str, query: str, parameters: dict) -> None:
-        path = self.run.warehouse / "published" / self.run.run_id / f"{table}.parquet"
+        path = self.run.warehouse.large_tables(self.run.run_id) / f"{table}.parquet"
         path.parent.mkdir(exist_ok=True)
         self.connection.execute(f"copy ({query}) to '{path}' (format parquet)", parameters)
         rows = f"read_parquet('{path}', hive_partitioning = false)"
@@ -145,10 +144,10 @@ def _write_model_tables(output: Output, source: lists.Lists, interactions: Inter
     _write_lists(output, source, n_users * _n_listed(output.run) * row_bytes["user_topk"])
     output.register("user_vectors", lists.user_vectors(source))
     output.write("user_embeddings", n_users * row_bytes["user_embeddings"])
-    pairs = f"from read_parquet('{output.run.folder / interactions.path}', hive_partitioning = false)"
+    pairs = f"from read_parquet({literal(str(output.run.files.interactions))}, hive_partitioning = false)"
     anew = "" if output.reuse is None else "where user_id in (select user_id from changed where has_new_history)"
     output.connection.execute(f"create temp view histories as {pairs} {anew}")
-    items = str(output.run.folder / "items.parquet")
+    items = str(output.run.files.items)
     output.write("user_items", source.seen.nnz * row_bytes["user_items"], items=items)
     _write_item_tables(output, source, row_bytes)
 
@@ -194,7 +193,6 @@ def _typed(connection: "DuckDBPyConnection", rows: str) -> str:
 def _write_record_tables(
     output: Output,
     source: lists.Lists,
-    at: datetime,
     events: Events,
     interactions: Interactions,
     matrix: Matrix,
@@ -208,19 +206,19 @@ def _write_record_tables(
 
     kinds = {"run_id": pa.string(), "stage": pa.string(), "finished_at": pa.string(), "seconds": pa.float64()}
     stages = pa.schema(kinds | {"rows": pa.int64(), "peak_bytes": pa.int64()})
-    run, folder = output.run, output.run.folder
-    runs, _ = manifests(run.warehouse)
-    results = [str(path) for path in sorted(folder.glob("*.parquet")) if path.stem in ("validation", "drift")]
+    run, files = output.run, output.run.files
+    runs, _ = all_runs(run.warehouse)
+    results = [str(file) for file in (files.drift, files.validation) if file.path.exists()]
     output.register("scored_items", lists.scored_items(source))
-    output.connection.register("stages", pa.Table.from_pylist(stages_of_all_runs(runs), stages))
+    output.connection.register("stages", pa.Table.from_pylist(_stages_of(runs), stages))
     has_filters = bool(run.config.recommendations.filters)
     for table, parameters in {
-        "popular_items": {"items": str(folder / "items.parquet")},
-        "items": {"interactions": str(folder / interactions.path)},
-        "catalogue": {"rules": str(folder / rules.path), "has_filters": has_filters},
+        "popular_items": {"items": str(files.items)},
+        "items": {"interactions": str(files.interactions)},
+        "catalogue": {"rules": str(files.rules), "has_filters": has_filters},
         "run_info": {
             "run_id": run.run_id,
-            "created_at": at,
+            "created_at": run.at,
             "n_events": events.n_events,
             "n_users": matrix.n_users,
             "n_items": matrix.n_items,
@@ -234,8 +232,8 @@ def _write_record_tables(
             "config": run.config.model_dump_json(),
             "versions": json.dumps(versions()),
         },
-        "run_metrics": {"metrics": files_of_all_runs(run.warehouse, runs, "evaluate", "metrics.parquet")},
-        "gate_checks": {"gate_checks": files_of_all_runs(run.warehouse, runs, "gate", "gate_checks.parquet")},
+        "run_metrics": {"metrics": _files_of(run, runs, "evaluate", files.metrics.name)},
+        "gate_checks": {"gate_checks": _files_of(run, runs, "gate", files.gate_checks.name)},
         "validation_results": {"run_id": run.run_id, "results": results},
         "drift": {},
         "run_stages": {},
@@ -250,6 +248,24 @@ def _write_record_tables(
         )
     else:
         get_run_logger().info(f"{n_alone:,} of {matrix.n_items:,} items have no neighbours")
+
+
+def _files_of(run: Run, runs: list[RunSummary], of_stage: str, name: str) -> list[str]:
+    """The file of that name of each run that has finished the stage. Raises InputError if there is none."""
+    folders = (run.warehouse.run_folder(one.run_id) for one in runs if of_stage in one.stages)
+    if not (found := usable_parquet(folder / name for folder in folders)):
+        raise InputError(f"no run in {run.warehouse.path} has a {name} that can be used; make one with: elsa nightly")
+    return [str(path) for path in found]
+
+
+def _stages_of(runs: list[RunSummary]) -> list[dict]:
+    """What each finished stage took, a row a stage, of every one of the runs that has taken events in."""
+    return [
+        {"run_id": one.run_id, "stage": name} | taken
+        for one in runs
+        if "ingest" in one.stages
+        for name, taken in one.measured.items()
+    ]
 
 
 def _write_macros(connection: "DuckDBPyConnection", run: Run) -> None:
@@ -284,8 +300,7 @@ def _write_comments(connection: "DuckDBPyConnection") -> None:
     connection.execute(comments)
     for column, *_ in connection.execute("describe items").fetchall():
         if column not in ("item_id", "title"):
-            quoted = column.replace('"', '""')
-            connection.execute(f"comment on column items.\"{quoted}\" is 'As the source gave it'")
+            connection.execute(f"comment on column items.{identifier(column)} is 'As the source gave it'")
     connection.execute(sql("tables/readme"))
     connection.execute("use memory")
 

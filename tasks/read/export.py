@@ -11,10 +11,11 @@ from prefect import get_run_logger, task
 
 from tasks.errors import InputError
 from tasks.read.terminal import open_published
+from tasks.run.database import first_row
 from tasks.run.durable import remove
 from tasks.run.handles import Exported
 from tasks.run.integrity import require_tables
-from tasks.run.warehouse import first_row
+from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def export_vectors(config: Config, form: Format, out: Path) -> Exported:
     try:
         with open_published(config) as connection:
             about = _about(connection)
-            require_tables(Path(config.warehouse).absolute(), about["run_id"])
+            require_tables(Warehouse.of(config), about["run_id"])
             write(connection, about, unfinished)
         unfinished.rename(out)
     finally:

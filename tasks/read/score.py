@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Self
 from prefect import task
 
 from tasks.errors import InputError
+from tasks.run.artifacts import RunFiles
 from tasks.run.durable import remove
 from tasks.run.handles import Scored
 from tasks.run.integrity import OF_SCORES, require_files
 from tasks.run.progress import working
-from tasks.run.warehouse import current_run_id
+from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
     from scipy.sparse import csr_array
 
-    from elsa_core import Ease, Model
+    from elsa_core import LinearModel
 
 PAIRS = 2**17  # read, scored and written at a time
 ADDED = ("score", "unknown")
@@ -32,7 +33,7 @@ MOST_EXACT = 2**53  # beyond, a double is more than one whole number
 class Scorer:
     """The published model, the histories (users, items) it scores from, and the outside ids of both."""
 
-    model: "Model | Ease"
+    model: "LinearModel"
     X: "csr_array"
     user_ids: "pl.Series"
     item_ids: "pl.Series"
@@ -40,17 +41,11 @@ class Scorer:
     @classmethod
     def load(cls, config: Config) -> Self:
         """Raises InputError where nothing is published, or what is read of it is not what the run wrote."""
-        import polars as pl
-        from scipy import sparse
-
-        import elsa_core
-
-        warehouse, run_id = Path(config.warehouse).absolute(), _published_run(config)
+        warehouse, run_id = Warehouse.of(config), _published_run(config)
         require_files(warehouse, run_id, OF_SCORES)
-        folder = warehouse / "runs" / run_id
-        ids = (pl.read_parquet(folder / f"{name}s.parquet")[f"{name}_id"] for name in ("user", "item"))
-        model = elsa_core.load(folder / "model", config.policy_configs.policy.device)
-        return cls(model, sparse.load_npz(folder / "interactions.npz"), *ids)
+        files = RunFiles(warehouse.run_folder(run_id))
+        model = files.model.read(config.policy_configs.policy.device)
+        return cls(model, files.weights.read(), files.users.read()["user_id"], files.items.read()["item_id"])
 
     def add_scores(self, pairs: "pa.Table") -> "pa.Table":
         """The pairs with their scores, and which of the two ids the model does not know."""
@@ -107,7 +102,7 @@ def check_pairs(config: Config, pairs: Path, out: Path) -> None:
 
 
 def _published_run(config: Config) -> str:
-    run_id = current_run_id(Path(config.warehouse).absolute())
+    run_id = Warehouse.of(config).current_run_id
     if run_id is None:
         raise InputError(f"{config.warehouse} has nothing published yet; run: elsa nightly --config FILE")
     return run_id

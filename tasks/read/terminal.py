@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.errors import InputError
+from tasks.run.artifacts import RunFiles
+from tasks.run.database import connect, first_row, intact, sql
 from tasks.run.failures import cure
+from tasks.run.index import RunSummary, runs_as_they_stand
 from tasks.run.integrity import require_size
 from tasks.run.lock import age
+from tasks.run.publications import publications
 from tasks.run.quoting import typeable, visible
-from tasks.run.warehouse import connect, current_run_id, first_row, intact, look_at_runs, publications, sql
+from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
 
 if TYPE_CHECKING:
@@ -66,7 +70,7 @@ def explain(config: Config, user_id: str, item_id: str, k: int) -> str:
 
 def rejected(config: Config, n: int) -> str:
     """How many rows of which file were quarantined for which reason, and the first n of them, as text."""
-    path = Path(config.warehouse).absolute() / "events.duckdb"
+    path = Warehouse.of(config).events
     nothing = InputError(f"{config.warehouse} holds no events yet; take some in with: elsa ingest --config FILE")
     if not path.exists():
         raise nothing
@@ -82,18 +86,18 @@ def rejected(config: Config, n: int) -> str:
 
 def runs(config: Config) -> str:
     """All runs, newest first: how they ended, the gate's metric, age; an arrow marks the one that is published."""
-    warehouse = Path(config.warehouse).absolute()
-    manifests, why = look_at_runs(warehouse)
-    known = {manifest["run_id"]: _about(manifest) for manifest in manifests}
+    warehouse = Warehouse.of(config)
+    found, why = runs_as_they_stand(warehouse)
+    known = {run.run_id: _about(run) for run in found}
     damaged = {run_id: ("", "damaged", "", [f"manifest.json: {said}"]) for run_id, said in why.items()}
     if not known | damaged:
         raise InputError(f"{config.warehouse} has no runs yet; start one with: elsa nightly --config FILE")
-    last = {entry["run_id"]: entry for entry in publications(warehouse)}
-    current = current_run_id(warehouse)
+    last = {entry.run_id: entry for entry in publications(warehouse)}
+    current = warehouse.current_run_id
     lines = [f"  {'run':<24}{'age':<9}{'verdict':<12}{'metric':<20}notes"]
     for run_id, (since, verdict, metric, notes) in sorted((known | damaged).items(), reverse=True):
-        if run_id in last and last[run_id]["action"] != "publish":
-            notes.append("{action} at {at:.16} by {by}: {reason}".format(**last[run_id]))
+        if run_id in last and last[run_id].action != "publish":
+            notes.append("{action} at {at:.16} by {by}: {reason}".format(**last[run_id].model_dump()))
         lines.append(
             f"{'→' if run_id == current else ' '} {run_id:<24}{since:<9}{verdict:<12}{metric:<20}"
             f"{visible('; '.join(notes))}".rstrip()
@@ -101,13 +105,12 @@ def runs(config: Config) -> str:
     return "\n".join(lines)
 
 
-def _about(manifest: dict) -> tuple[str, str, str, list[str]]:
+def _about(run: RunSummary) -> tuple[str, str, str, list[str]]:
     """A run's age, verdict, metric and reasons, as text."""
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(manifest["started_at"])).total_seconds()
-    gate = manifest["stages"].get("gate", {})
-    metric = f"{gate['metric']} {gate['value']:.4f}" if gate.get("value") is not None else ""
-    notes = [(reason.splitlines() or [""])[0] for reason in manifest["reasons"]]
-    return age(seconds), manifest["status"], metric, notes
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(run.started_at)).total_seconds()
+    metric = f"{run.metric} {run.value:.4f}" if run.value is not None else ""
+    notes = [(reason.splitlines() or [""])[0] for reason in run.reasons]
+    return age(seconds), run.status, metric, notes
 
 
 def metrics(config: Config, run_id: str) -> str:
@@ -136,7 +139,7 @@ def digest_of_tables(config: Config, path: Path) -> str:
 
 
 def _of_metrics(config: Config, run_id: str, query: str, parameters: dict) -> str:
-    path = Path(config.warehouse).absolute() / "runs" / run_id / "metrics.parquet"
+    path = RunFiles(Warehouse.of(config).run_folder(run_id)).metrics
     with connect(":memory:", config) as connection:
         return _as_text(connection.sql(sql(query), params={"metrics": str(path), **parameters}))
 
@@ -163,15 +166,16 @@ def _literal(value: object) -> str:
 @contextmanager
 def open_published(config: Config) -> "Iterator[DuckDBPyConnection]":
     """The tables that readers get now. Raises InputError before the first publication, and where they are damaged."""
-    path = Path(config.warehouse).absolute() / "current.duckdb"
+    warehouse = Warehouse.of(config)
+    path = warehouse.current
     if path.is_symlink() and not path.exists():
         raise InputError(f"{path} leads to {path.readlink()}, which is gone. {cure(path)}")
     if not path.exists():
         raise InputError(
             f"{config.warehouse} has no published tables yet; make some with: elsa nightly --config FILE"
         )
-    if (run_id := current_run_id(path.parent)) is not None:
-        require_size(path.parent, run_id)
+    if (run_id := warehouse.current_run_id) is not None:
+        require_size(warehouse, run_id)
     with intact(path), connect(path, config, read_only=True) as connection:
         yield connection
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
+from tasks.run.manifest import Measured
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -204,9 +206,9 @@ def scores(rows: list[dict]) -> Picture:
     return _picture("scores", "Scores of the personal lists", words, draw)
 
 
-def stages(measured: dict[str, dict]) -> Picture:
+def stages(measured: dict[str, Measured]) -> Picture:
     """Seconds of each stage, in the order of the night."""
-    seconds = {name: values["seconds"] for name, values in measured.items()}
+    seconds = {name: values.seconds for name, values in measured.items()}
 
     def draw(axes: "Axes") -> None:
         bars = axes.barh(list(seconds), list(seconds.values()), color=MAIN, height=0.6)

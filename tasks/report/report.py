@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
-from operator import sub
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,10 @@ from tasks.errors import InputError
 from tasks.report.facts import collect_facts
 from tasks.report.plain_text import plain
 from tasks.run.durable import write_whole
-from tasks.run.records import is_night, read_manifest
-from tasks.run.warehouse import Run, look_at_runs, open_run
+from tasks.run.index import runs_as_they_stand
+from tasks.run.manifest import Manifest, read_manifest
+from tasks.run.run import Run, open_run
+from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
 
 if TYPE_CHECKING:
@@ -55,18 +56,18 @@ def find_report(config: Config, run_id: str | None) -> Path:
 
     Raises InputError for an unknown run, for one whose manifest is damaged, and where it cannot be written.
     """
-    warehouse = Path(config.warehouse).absolute()
-    found, damaged = look_at_runs(warehouse)
-    runs = {manifest["run_id"]: manifest for manifest in found}
+    warehouse = Warehouse.of(config)
+    found, damaged = runs_as_they_stand(warehouse)
+    runs = {one.run_id: one for one in found}
     if run_id in damaged:
-        read_manifest(warehouse / "runs" / run_id)  # which says what is wrong with it
+        read_manifest(warehouse.run_folder(run_id))  # which says what is wrong with it
     if not runs:
         raise InputError(f"{config.warehouse} has no runs yet; start one with: elsa nightly --config FILE")
     if run_id not in (None, *runs):
         raise InputError(f"there is no run {run_id}; elsa runs lists them")
-    run = Run(config, run_id or max(runs, key=lambda one: (is_night(runs[one]), one)))
-    path, manifest = run.folder / "report.html", run.folder / "manifest.json"
-    is_final = path.exists() and runs[run.run_id]["status"] not in ("running", "died")
+    run = Run(config, run_id or max(runs, key=lambda one: (runs[one].is_night, one)))
+    path, manifest = run.files.report, run.files.manifest
+    is_final = path.exists() and runs[run.run_id].status not in ("running", "died")
     if is_final and path.stat().st_mtime_ns > manifest.stat().st_mtime_ns:
         return path
     try:
@@ -76,9 +77,8 @@ def find_report(config: Config, run_id: str | None) -> Path:
 
 
 def _write(run: Run, facts: dict[str, Any]) -> Path:
-    path = run.folder / "report.html"
-    write_whole(path, _template().render(facts))
-    return path
+    write_whole(run.files.report, _template().render(facts))
+    return run.files.report
 
 
 @cache
@@ -101,18 +101,18 @@ def _create_artifacts(facts: dict[str, Any], path: Path) -> None:
     manifest = facts["manifest"]
     checks = [f"- {'✓' if row['passed'] else '✗'} {plain(row['verdict'])}" for row in facts["gate"]]
     verdict = [
-        f"**{manifest['status'].capitalize()}**: run {manifest['run_id']}",
+        f"**{manifest.status.capitalize()}**: run {manifest.run_id}",
         plain(facts["lead"]),
-        *(f"- {plain(reason)}" for reason in manifest["reasons"]),
+        *(f"- {plain(reason)}" for reason in manifest.reasons),
         *(["", "The gate:", *checks] if checks else []),
-        f"\n`elsa report {manifest['run_id']}`",
+        f"\n`elsa report {manifest.run_id}`",
     ]
     kind = "refresh" if facts["is_refresh"] else "verdict"
     create_markdown_artifact("\n".join(verdict), key=kind, description="What became of the run, and why")
     if metrics := facts["metrics"]:
         create_table_artifact(metrics, key="metrics", description="Means on the test users, with 95 % intervals")
     if not facts["is_refresh"]:
-        create_link_artifact(path.as_uri(), link_text=f"report of run {manifest['run_id']}", key="report")
+        create_link_artifact(path.as_uri(), link_text=f"report of run {manifest.run_id}", key="report")
 
 
 def _number(value: float | None) -> str:
@@ -129,8 +129,8 @@ def _moment(text: str) -> str:
     return f"{datetime.fromisoformat(text):%-d %B %Y, %H:%M} UTC"
 
 
-def _duration(manifest: dict) -> str:
-    """From the start to the end of a run."""
-    ends = (datetime.fromisoformat(manifest[key]) for key in ("finished_at", "started_at"))
-    seconds = round(sub(*ends).total_seconds())
+def _duration(manifest: Manifest) -> str:
+    """From the start to the end of a run that has ended."""
+    started, finished = (datetime.fromisoformat(at or "") for at in (manifest.started_at, manifest.finished_at))
+    seconds = round((finished - started).total_seconds())
     return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min {seconds % 60} s"

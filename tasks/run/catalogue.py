@@ -1,11 +1,10 @@
 """The items of the matrices with what the rules say of them at a moment."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from tasks.run.handles import RULES
-from tasks.run.warehouse import Run, connect, sql
+from tasks.run.database import connect, sql
+from tasks.run.run import Run
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,13 +20,13 @@ class Catalogue:
     category: "np.ndarray"
 
 
-def load_catalogue(run: Run, at: datetime) -> Catalogue:
-    """What the rules say of the items at a moment."""
+def load_catalogue(run: Run) -> Catalogue:
+    """What the rules say of the items at the moment that the run speaks of."""
     parameters = {
-        "items": str(run.folder / "items.parquet"),
-        "rules": str(run.folder / RULES),
+        "items": str(run.files.items),
+        "rules": str(run.files.rules),
         "has_filters": bool(run.config.recommendations.filters),
-        "at": at,
+        "at": run.at,
     }
     with connect(":memory:", run.config) as connection:
         table = connection.sql(sql("item_rules"), params=parameters).to_arrow_table().combine_chunks()

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from tasks.errors import InputError, WarehouseBusy
 from tasks.run.durable import identity
 from tasks.run.integrity import TABLES_CURE
-from tasks.run.records import current_run_id, read_manifest
+from tasks.run.manifest import read_manifest
+from tasks.run.quoting import identifier
+from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
 
 if TYPE_CHECKING:
@@ -53,12 +55,12 @@ def refusal(path: Path | str, error: "Error", what: str, advice: str) -> "InputE
 
 
 @contextmanager
-def explained(config: Config, warehouse: Path, folder: Path | None = None) -> Iterator[None]:
+def explained(config: Config, warehouse: Warehouse, folder: Path | None = None) -> Iterator[None]:
     """Raises InputError where time is up, memory or disk full, or the warehouse read-only, whichever library met it.
 
     With a run's folder, also where a file that the run needs has been damaged or removed meanwhile.
     """
-    before = current_run_id(warehouse)
+    before = warehouse.current_run_id
     try:
         yield
     except InputError:
@@ -73,7 +75,7 @@ def explained(config: Config, warehouse: Path, folder: Path | None = None) -> It
             ) from None
         if said := out_of_memory(error):
             raise InputError(said) from error
-        now = current_run_id(warehouse)
+        now = warehouse.current_run_id
         got = "keep the tables they had" if now == before else f"get the tables of run {now} already"
         if said := _unwritable(error, warehouse):
             raise InputError(f"the warehouse cannot be written to: {said}; readers {got}") from error
@@ -112,22 +114,22 @@ def out_of_reach(error: Exception) -> str | None:
     return next((f"{line}; mend that and run again" for line in lines), None)
 
 
-def _unwritable(error: Exception, warehouse: Path) -> str | None:
-    signs = FULL_DISK + (NO_ENTRY if str(warehouse) in str(error) else ())
+def _unwritable(error: Exception, warehouse: Warehouse) -> str | None:
+    signs = FULL_DISK + (NO_ENTRY if str(warehouse.path) in str(error) else ())
     return next((line for line in str(error).splitlines() if any(sign in line for sign in signs)), None)
 
 
-def _damage(error: Exception, config: Config, warehouse: Path, folder: Path | None) -> str | None:
+def _damage(error: Exception, config: Config, warehouse: Warehouse, folder: Path | None) -> str | None:
     """Which file of the warehouse is not what the run has written, and what to do; None if all are."""
-    events = warehouse / "events.duckdb"
+    events = warehouse.events
     if folder is not None:
         if said := _damage_of_run(folder):
             return f"{said} while the run was under way; run it again"
         is_about_events = _comes_from(error, "duckdb") or str(events) in str(error)
-        was_there = events.exists() or "ingest" in read_manifest(folder)["stages"]
+        was_there = events.exists() or "ingest" in read_manifest(folder).stages
         if is_about_events and was_there and (said := _damage_of_events(config, events)):
             return said
-    named = next((line for line in str(error).splitlines() if f"{warehouse}/" in line), None)
+    named = next((line for line in str(error).splitlines() if f"{warehouse.path}/" in line), None)
     if named is None or not (isinstance(error, OSError) or _comes_from(error, *READERS)):
         return None
     return f"the warehouse is damaged: {named}. Put back what was there, or move away what is in its place; run again"
@@ -140,7 +142,7 @@ def _comes_from(error: Exception, *libraries: str) -> bool:
 def _damage_of_run(folder: Path) -> str | None:
     if said := _lost_record(folder):
         return said
-    for name, digest in [one for files in read_manifest(folder)["files"].values() for one in files.items()]:
+    for name, digest in [one for files in read_manifest(folder).files.values() for one in files.items()]:
         if not (folder / name).is_file() or identity(folder / name)["sha256"] != digest:
             return f"{folder / name} was changed or removed"
     return None
@@ -160,14 +162,14 @@ def _damage_of_events(config: Config, path: Path) -> str | None:
     """What DuckDB says when it reads all that is in the file; None where it may not, or has not the memory."""
     import duckdb
 
-    from tasks.run.warehouse import connect, intact  # which needs this module
+    from tasks.run.database import connect, intact  # which needs this module
 
     if not path.exists():
         return f"{path} was removed. {cure(path)}"
     try:
         with intact(path), connect(path, config, read_only=True) as connection:
             for (name,) in connection.execute("select table_name from duckdb_tables()").fetchall():
-                connection.execute(f'select max(hash(t)) from "{name}" as t').fetchall()
+                connection.execute(f"select max(hash(t)) from {identifier(name)} as t").fetchall()
     except (WarehouseBusy, duckdb.Error):
         return None
     except InputError as error:

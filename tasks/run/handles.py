@@ -6,7 +6,6 @@ Paths are relative to the run's folder (events.duckdb: to the warehouse), so tha
 from dataclasses import dataclass
 
 COMMON_ITEMS = "items that both models know"  # the segment of targets on which new items give nobody an advantage
-RULES = "rules.parquet"  # in a run's folder
 
 
 @dataclass(frozen=True)
@@ -97,6 +96,17 @@ class Rules:
     n_items: int
     n_barred: int
     metadata_digest: str
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The published run, if its evaluation model never saw this run's test users; else None and why not.
+
+    why_not_comparable  empty where it also learned from what counts in this run
+    """
+
+    run_id: str | None
+    why_not_comparable: str = ""
 
 
 @dataclass(frozen=True)

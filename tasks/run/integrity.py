@@ -6,28 +6,29 @@ from pathlib import Path
 
 from tasks.errors import InputError
 from tasks.run.durable import identity
+from tasks.run.manifest import Identity, read_manifest
 from tasks.run.quoting import visible
-from tasks.run.records import read_manifest
+from tasks.run.warehouse import Warehouse
 
 OF_MODEL = ("model/model.safetensors", "model/model.json")
 OF_SCORES = (*OF_MODEL, "interactions.npz", "users.parquet", "items.parquet")
 OF_EVALUATION = ("evaluation_model/model.safetensors", "evaluation_model/model.json")
 OF_STAGES = {"model/model.safetensors": "refit", "evaluation_model/model.safetensors": "train"}
 TABLES_CURE = "Restore it from a backup; or go back to another run: elsa rollback; or run: elsa nightly"
-REPLACING = "replacing"  # in a manifest, while files are put into the places of others
 LONG = 1e9  # bytes, of which a person is told that they are being read
 
 
-def identities(warehouse: Path, run_id: str, tables: Path, show: Callable[[float], None]) -> dict[str, dict]:
+def identities(warehouse: Warehouse, run_id: str, tables: Path, show: Callable[[float], None]) -> dict[str, Identity]:
     """Size and digest, by the path in the warehouse, of the tables, which are in `tables`, and of all read beside."""
-    folder = warehouse / "runs" / run_id
-    beside = sorted((warehouse / "published" / run_id).glob("*.parquet"))
+    folder = warehouse.run_folder(run_id)
+    beside = sorted(warehouse.large_tables(run_id).glob("*.parquet"))
     used = [folder / name for name in (*OF_SCORES, *OF_EVALUATION) if (folder / name).exists()]
-    names = {_name_of_tables(run_id): tables} | {str(path.relative_to(warehouse)): path for path in (*beside, *used)}
-    return {name: identity(path, show) for name, path in names.items()}
+    names = {str(path.relative_to(warehouse.path)): path for path in (*beside, *used)}
+    names = {_name_of_tables(warehouse, run_id): tables} | names
+    return {name: Identity.model_validate(identity(path, show)) for name, path in names.items()}
 
 
-def require_tables(warehouse: Path, run_id: str) -> None:
+def require_tables(warehouse: Warehouse, run_id: str) -> None:
     """Raises InputError unless the published file, and the files that its views lead to, are as they were written.
 
     A publication of an earlier version has no record of that, and passes.
@@ -42,9 +43,9 @@ def require_tables(warehouse: Path, run_id: str) -> None:
     _require(warehouse, run_id, tables, TABLES_CURE)
 
 
-def require_size(warehouse: Path, run_id: str) -> None:
+def require_size(warehouse: Warehouse, run_id: str) -> None:
     """Raises InputError where the published file has not the size that it was written with; DuckDB would open it."""
-    name = _name_of_tables(run_id)
+    name = _name_of_tables(warehouse, run_id)
     try:
         expected = _recorded(warehouse, run_id).get(name, {})
     except InputError:  # nobody knows
@@ -52,9 +53,9 @@ def require_size(warehouse: Path, run_id: str) -> None:
     _require(warehouse, run_id, {name: {"bytes": expected["bytes"]} if expected else {}}, TABLES_CURE)
 
 
-def require_files(warehouse: Path, run_id: str, names: Iterable[str]) -> None:
+def require_files(warehouse: Warehouse, run_id: str, names: Iterable[str]) -> None:
     """Raises InputError unless these files in the run's folder are as they were written."""
-    folder, recorded = warehouse / "runs" / run_id, _recorded(warehouse, run_id)
+    folder, recorded = warehouse.run_folder(run_id), _recorded(warehouse, run_id)
     cure = (
         "Readers keep its tables. Restore the file; or go back to another run: elsa rollback; or remove "
         f"{folder / 'evaluation_model'}, and the next night goes on without comparison"
@@ -63,18 +64,19 @@ def require_files(warehouse: Path, run_id: str, names: Iterable[str]) -> None:
     _require(warehouse, run_id, {path: recorded.get(path, {}) for path in paths}, cure)
 
 
-def _require(warehouse: Path, run_id: str, files: dict[str, dict], cure: str) -> None:
+def _require(warehouse: Warehouse, run_id: str, files: dict[str, dict], cure: str) -> None:
     new = _being_replaced(warehouse, run_id)
     for name, expected in files.items():
-        path = warehouse / name
+        path = warehouse.path / name
         if (why := _difference(path, expected)) and (name not in new or _difference(path, new[name])):
             raise InputError(f"{path} is damaged: run {run_id} wrote something else ({why}). {cure}")
 
 
-def _being_replaced(warehouse: Path, run_id: str) -> dict[str, dict]:
+def _being_replaced(warehouse: Warehouse, run_id: str) -> dict[str, dict]:
     """What is about to stand in the place of the run's files, or does already: `elsa forget` rewrites them."""
     try:
-        return read_manifest(warehouse / "runs" / run_id).get(REPLACING, {})
+        manifest = read_manifest(warehouse.run_folder(run_id))
+        return {name: one.model_dump() for name, one in manifest.replacing.items()}
     except InputError:
         return {}
 
@@ -107,16 +109,16 @@ def _told(path: Path, size: int) -> Callable[[float], None]:
     return show
 
 
-def _recorded(warehouse: Path, run_id: str) -> dict[str, dict]:
+def _recorded(warehouse: Warehouse, run_id: str) -> dict[str, dict]:
     """What the run's manifest says of its files: only of its models, in an earlier version. Raises InputError."""
-    manifest = read_manifest(warehouse / "runs" / run_id)
+    manifest = read_manifest(warehouse.run_folder(run_id))
     stages = {
-        f"runs/{run_id}/{name}": {"sha256": manifest["stages"][stage].get("digest")}
+        f"runs/{run_id}/{name}": {"sha256": manifest.stages[stage].get("digest")}
         for name, stage in OF_STAGES.items()
-        if stage in manifest["stages"]
+        if stage in manifest.stages
     }
-    return stages | manifest.get("published", {})
+    return stages | {name: one.model_dump() for name, one in manifest.published.items()}
 
 
-def _name_of_tables(run_id: str) -> str:
-    return f"published/{run_id}.duckdb"
+def _name_of_tables(warehouse: Warehouse, run_id: str) -> str:
+    return str(warehouse.tables(run_id).relative_to(warehouse.path))

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tasks.run.warehouse import sql
+from tasks.run.database import select, sql
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -15,22 +15,15 @@ def look_up_user(
 ) -> dict | None:
     """The user's history and list, each item of it with its reasons; None for an unknown user."""
     listed = select(
-        connection, "explore/recommendations", {"user_id": user_id, "k": n_listed, "n_reasons": N_REASONS}
+        connection, sql("explore/recommendations"), {"user_id": user_id, "k": n_listed, "n_reasons": N_REASONS}
     )
-    history = select(connection, "explore/history", {"user_id": user_id, "n": n_history})
+    history = select(connection, sql("explore/history"), {"user_id": user_id, "n": n_history})
     return {"id": user_id, "recommendations": listed, "history": history} if listed or history else None
 
 
 def look_up_item(connection: "DuckDBPyConnection", item_id: str, n_listed: int = N_LISTED) -> dict | None:
     """The item and its neighbours; None for an unknown item."""
-    found = select(connection, "explore/item", {"item_id": item_id})
+    found = select(connection, sql("explore/item"), {"item_id": item_id})
     if not found:
         return None
-    return found[0] | {"neighbors": select(connection, "explore/neighbors", {"item_id": item_id, "k": n_listed})}
-
-
-def select(connection: "DuckDBPyConnection", query: str, parameters: dict | None = None) -> list[dict]:
-    """The rows of sql/<query>.sql, by column."""
-    found = connection.execute(sql(query), parameters)
-    names = [column[0] for column in found.description]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    return found[0] | {"neighbors": select(connection, sql("explore/neighbors"), {"item_id": item_id, "k": n_listed})}

@@ -36,8 +36,12 @@ def visible_lines(text: str) -> str:
 
 
 def fill(query: str, **parts: str) -> str:
-    """The query without its comment lines and with SQL in the place of each $name, which it must have."""
+    """The query without its comment lines and with SQL in the place of each $name.
+
+    Other $names stay: they are parameters, which DuckDB asks for. Raises ValueError for a part without a place.
+    """
     query = "\n".join(line for line in query.splitlines() if not line.startswith("--"))
     found = set(re.findall(r"\$(\w+)", query))
-    assert found >= set(parts), f"the query has no {set(parts) - found}"
+    if unused := set(parts) - found:
+        raise ValueError(f"the query has no place for {', '.join(sorted(unused))}: {query[:200]}")
     return re.sub(r"\$(\w+)", lambda place: parts.get(place[1], place[0]), query)

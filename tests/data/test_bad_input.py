@@ -12,7 +12,9 @@ import torch
 import yaml
 
 from flows.cli import main
-from tasks.run.warehouse import list_runs, open_run
+from tasks.run.index import list_runs
+from tasks.run.run import open_run
+from tasks.run.warehouse import Warehouse
 from tests.support.published_state import snapshot
 from tests.support.worlds import community_events, config, settings
 
@@ -165,7 +167,7 @@ def test_a_warehouse_in_use_is_left_alone(world: Path, capfd: pytest.CaptureFixt
         code, message = elsa_nightly(capfd, {})
     assert code == 5
     assert "in use by another run" in message and f"pid {os.getpid()}" in message
-    assert len(list_runs(world / "warehouse")) == 1
+    assert len(list_runs(Warehouse(world / "warehouse"))) == 1
 
 
 @pytest.mark.usefixtures("first_night")
@@ -195,11 +197,11 @@ def test_a_run_that_failed_says_so_and_one_that_was_killed_has_died(world: Path)
     with pytest.raises(RuntimeError), open_run(config()):
         raise RuntimeError("out of luck")
     script = (
-        "import os\nfrom tests.support.worlds import config\nfrom tasks.run.warehouse import open_run\n"
+        "import os\nfrom tests.support.worlds import config\nfrom tasks.run.run import open_run\n"
         "with open_run(config()):\n    os.kill(os.getpid(), 9)\n"
     )
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(root)}, check=False)
-    runs = list_runs(world / "warehouse")
-    assert [run["status"] for run in runs] == ["failed", "died"]
-    assert runs[0]["reasons"] == ["RuntimeError: out of luck"]
+    runs = list_runs(Warehouse(world / "warehouse"))
+    assert [run.status for run in runs] == ["failed", "died"]
+    assert runs[0].reasons == ["RuntimeError: out of luck"]

@@ -15,9 +15,11 @@ from tasks.data.ingest import ingest
 from tasks.data.validate import validate
 from tasks.errors import InputError, ValidationFailed
 from tasks.run.handles import Drift
-from tasks.run.warehouse import open_run, read_manifest, write_json
+from tasks.run.manifest import read_manifest, write_manifest
+from tasks.run.run import open_run
 from tasks.settings.config import Config
 from tests.support.ingestion import stored
+from tests.support.plain_nights import events_of
 from tests.support.worlds import config
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
@@ -49,7 +51,7 @@ def usual(number: int, n: int = 400, n_items: int = 40) -> list[tuple[int, int]]
 def night(config: Config) -> Drift:
     with open_run(config) as run:
         ingest.fn(run)
-        return watch_drift.fn(run)
+        return watch_drift.fn(run, events_of(run))
 
 
 def earlier_nights(n: int = N_NIGHTS, **drift: object) -> None:
@@ -163,24 +165,26 @@ def test_a_run_that_goes_on_keeps_what_it_had_recorded(world: Path) -> None:
     config = settings(category="genre")
     with open_run(config) as run:
         ingest.fn(run)
-        first = watch_drift.fn(run)
-        recorded = pl.read_parquet(run.folder / "drift.parquet")
-        manifest = read_manifest(run.folder)
-        del manifest["inputs"]["drift"], manifest["stages"]["drift"]  # as if it had died right after
-        write_json(run.folder / "manifest.json", manifest)
-        again = watch_drift.fn(run)
+        first = watch_drift.fn(run, events_of(run))
+        recorded = pl.read_parquet(run.files.folder / "drift.parquet")
+        manifest = read_manifest(run.files.folder)
+        del manifest.inputs["drift"], manifest.stages["drift"]  # as if it had died right after
+        write_manifest(run.files.folder, manifest)
+        again = watch_drift.fn(run, events_of(run))
         assert (first.n_new_events, again.n_new_events) == (len(set(usual(1))), 0)
-        assert pl.read_parquet(run.folder / "drift.parquet").equals(recorded) and len(recorded) == len(ODD_NIGHTS)
+        assert pl.read_parquet(run.files.folder / "drift.parquet").equals(recorded) and len(recorded) == len(
+            ODD_NIGHTS
+        )
 
 
 def test_a_refused_run_that_goes_on_is_recorded_once(ninth_night: None) -> None:
     deliver(8, usual(8, 800))
     with pytest.raises(ValidationFailed), open_run(settings(category="genre")) as run:
         ingest.fn(run)
-        watch_drift.fn(run)
+        watch_drift.fn(run, events_of(run))
     with open_run(settings(category="genre", severity="warning"), run.run_id) as run:
         ingest.fn(run)
-        watch_drift.fn(run)
+        watch_drift.fn(run, events_of(run))
     of_run = f"run_id = '{run.run_id}'"
     assert history("metric, is_accepted", of_run) == [(metric, True) for metric in sorted(ODD_NIGHTS)]
     counts = f"select count(*), count(distinct category) from drift_categories where {of_run}"
@@ -267,10 +271,10 @@ def test_what_a_refresh_had_checked_outlives_a_delivery_that_fails(world: Path) 
         with open_run(settings().model_copy(update={"validation": config(validation=at_most).validation})) as run:
             ingest.fn(run, retry_refused=False)
             if number == 0:
-                validate.fn(run)
+                validate.fn(run, events_of(run))
             else:
                 with pytest.raises(ValidationFailed):
-                    validate.fn(run)
+                    validate.fn(run, events_of(run))
         Path(f"night/{number}.parquet").unlink()
     assert stored("select count(*) from events") == [(len(set(usual(0))),)]
     deliver(2, usual(2, 50))
@@ -285,15 +289,15 @@ def test_a_refresh_leaves_out_what_a_night_refused(ninth_night: None) -> None:
         night(settings())
     with open_run(settings()) as run:
         assert ingest.fn(run, retry_refused=False).n_new_files == 0
-        validate.fn(run)
+        validate.fn(run, events_of(run))
     assert stored("select count(*) from events") == before
     with pytest.raises(ValidationFailed):
         night(settings())  # a night tries it again
     Path("night/8.parquet").unlink()
     with open_run(settings()) as run:
         ingest.fn(run)
-        validate.fn(run)
-        watch_drift.fn(run)
+        validate.fn(run, events_of(run))
+        watch_drift.fn(run, events_of(run))
     assert stored("select count(*) from events") == before, "a night goes on without a file that was withdrawn"
 
 
@@ -302,11 +306,11 @@ def test_a_run_that_goes_on_with_further_events_is_recorded_once(world: Path) ->
     deliver(2, usual(2))
     with open_run(settings()) as run:
         ingest.fn(run)
-        watch_drift.fn(run)
+        watch_drift.fn(run, events_of(run))
     deliver(3, usual(3))
     with open_run(settings(), run.run_id) as run:
         ingest.fn(run)
-        assert watch_drift.fn(run).n_nights == 2, "itself is no earlier night"
+        assert watch_drift.fn(run, events_of(run)).n_nights == 2, "itself is no earlier night"
     assert stored("select count(*) - count(distinct (run_id, metric)) from drift_history") == [(0,)]
 
 

@@ -13,9 +13,10 @@ from tasks.errors import ValidationFailed
 from tasks.report.facts import collect_facts
 from tasks.report.report import _write
 from tasks.run.handles import Drift
-from tasks.run.warehouse import open_run
+from tasks.run.run import open_run
 from tasks.settings.config import Config
 from tests.support.ingestion import stored
+from tests.support.plain_nights import events_of
 from tests.support.worlds import config, copy_world
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
@@ -44,7 +45,7 @@ def deliver(name: int | str, rows: Rows) -> None:
 def night(own: Config) -> Drift:
     with open_run(own) as run:
         ingest.fn(run)
-        return watch_drift.fn(run)
+        return watch_drift.fn(run, events_of(run))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_with_too_few_nights_there_is_no_band_and_report_and_log_say_so(
             open_run(settings(min_nights=min_nights, severity="warning")) as run,
         ):
             ingest.fn(run)
-            drift = watch_drift.fn(run)
+            drift = watch_drift.fn(run, events_of(run))
         page = _write(run, collect_facts(run)).read_text()
         assert bool(drift.warnings) is is_judged
         assert ("expected" in caplog.text) is is_judged and ("drift is judged from" in caplog.text) is not is_judged

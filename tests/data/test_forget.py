@@ -19,15 +19,17 @@ from flows.data import ingest_alone
 from tasks.data.removal.forget import forget
 from tasks.data.removal.redact import _redact_lines, without
 from tasks.errors import InputError, ValidationFailed, WarehouseBusy
-from tasks.publish.history import roll_back
+from tasks.publish.publication import roll_back
 from tasks.read.score import Scorer
 from tasks.read.terminal import digest_of_tables
 from tasks.report.report import find_report
 from tasks.run import durable as files
+from tasks.run.index import list_runs
 from tasks.run.integrity import OF_SCORES, require_files, require_tables
 from tasks.run.lock import locked
-from tasks.run.records import current_run_id, publications
-from tasks.run.warehouse import list_runs
+from tasks.run.manifest import read_manifest
+from tasks.run.publications import publications
+from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config, Ids
 from tests.support.plain_nights import plain_flow, plain_night, plain_refresh, plain_republish
 from tests.support.worlds import community_events, config, settings, write_world
@@ -156,7 +158,7 @@ def test_nothing_of_a_person_stays_and_nobody_else_loses_anything(two_nights: Co
 
 
 def test_matrices_keep_their_order_and_the_model_can_be_asked(two_nights: Config) -> None:
-    run_id = current_run_id(Path(two_nights.warehouse))
+    run_id = Warehouse(Path(two_nights.warehouse)).current_run_id
     folder = Path(two_nights.warehouse, "runs", run_id)
     users = pl.read_parquet(folder / "users.parquet")
     X = sparse.load_npz(folder / "interactions.npz").toarray()
@@ -180,10 +182,9 @@ def test_new_tables_are_those_of_a_world_without_the_person(two_nights: Config) 
     forget(two_nights, [PERSON])
     run_id = plain_republish(two_nights, "forget", "1 people")
     warehouse = Path(two_nights.warehouse)
-    assert current_run_id(warehouse) == run_id
-    assert publications(warehouse)[-1] | {"at": "", "by": ""} == {
-        "at": "", "run_id": run_id, "replaced": publications(warehouse)[-2]["run_id"], "action": "forget", "by": "",
-        "reason": "1 people"}  # fmt: skip
+    assert Warehouse(warehouse).current_run_id == run_id
+    before, last = publications(Warehouse(warehouse))[-2:]
+    assert (last.run_id, last.replaced, last.action, last.reason) == (run_id, before.run_id, "forget", "1 people")
     ours = digest_of_tables(two_nights, warehouse / "current.duckdb")
     assert list(traces(warehouse, PERSON)) == []
     with pytest.MonkeyPatch.context() as patch:
@@ -210,9 +211,9 @@ def test_what_comes_again_is_kept_out(two_nights: Config, logged: list[str]) -> 
     assert list(traces(Path(two_nights.warehouse), PERSON)) == []
     assert "3 rows of people who were forgotten are not taken in" in logged
     assert logged.count("starting from the spectrum") == 2, "both models, which have learnt from the person"
-    run = list_runs(Path(two_nights.warehouse))[-1]
-    assert run["status"] == "published"
-    ingested = run["stages"]["ingest"]
+    run = list_runs(Warehouse(Path(two_nights.warehouse)))[-1]
+    assert run.status == "published"
+    ingested = read_manifest(Warehouse(Path(two_nights.warehouse)).run_folder(run.run_id)).stages["ingest"]
     assert ingested["n_read"] == ingested["n_events"] + ingested["n_repeated"] + ingested["n_rejected"]
     with duckdb.connect("warehouse/events.duckdb", read_only=True) as connection:
         query = "select raw from rejected_events where reasons like 'malformed%' order by row_number"
@@ -235,7 +236,7 @@ def test_what_a_kill_left_the_next_run_finishes(
             raise KeyboardInterrupt
         files.put_in_place(unfinished, path)
 
-    current = current_run_id(warehouse)
+    current = Warehouse(warehouse).current_run_id
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(tasks.data.removal.forget_files, "put_in_place", put_in_place)
         forget(two_nights, [PERSON])
@@ -305,7 +306,7 @@ def test_what_others_have_open_is_not_taken_for_damage(two_nights: Config, monke
 
 
 def test_digests_are_those_of_the_new_files_and_a_damaged_file_is_named(two_nights: Config) -> None:
-    earlier, current = (entry["run_id"] for entry in publications(Path(two_nights.warehouse).absolute()))
+    earlier, current = (entry.run_id for entry in publications(Warehouse(Path(two_nights.warehouse).absolute())))
     Path("warehouse/runs", earlier, "users.parquet").write_bytes(b"PAR1")
     Path("warehouse/runs", earlier, "manifest.json").write_text("{")
     damaged = forget(two_nights, [PERSON]).damaged
@@ -329,7 +330,7 @@ def test_a_rejected_night_is_resumed_without_the_person(two_nights: Config) -> N
 
 
 def test_a_report_that_shows_somebody_goes(two_nights: Config) -> None:
-    report = find_report(two_nights, current_run_id(Path("warehouse")))
+    report = find_report(two_nights, Warehouse(Path("warehouse")).current_run_id)
     report.write_text(report.read_text() + "<h3>User anna &#34;x&#34;, o&#39;neil</h3>")
     forget(two_nights, [PERSON])
     assert not report.exists()
@@ -375,7 +376,7 @@ def test_ids_that_are_numbers_from_a_file_at_the_terminal(
     assert main(["forget", "7", "--file", "leave.txt", "--config", "my.yaml"]) == 0
     said = capsys.readouterr().out
     assert "3 people forgotten, 1 of them without an event: 26 events and 0 quarantined rows" in said
-    assert f"published run {current_run_id(Path('warehouse'))}" in said
+    assert f"published run {Warehouse(Path('warehouse')).current_run_id}" in said
     with duckdb.connect("warehouse/current.duckdb", read_only=True) as connection:
         assert connection.execute("select count(distinct user_id) from user_topk").fetchall() == [(238,)]
         assert connection.execute("select count(*) from user_items where user_id in (7, 42)").fetchall() == [(0,)]
@@ -384,7 +385,7 @@ def test_ids_that_are_numbers_from_a_file_at_the_terminal(
             assert not {"7", "42", "1000"} & {digest, salt}
     assert main(["runs", "--config", "my.yaml"]) == 0
     assert ": 3 people" in capsys.readouterr().out
-    manifest = list_runs(Path("warehouse"))[-1]
+    manifest = list_runs(Warehouse(Path("warehouse")))[-1]
     assert manifest["kind"] == "forget" and manifest["why"] == "3 people", "who they are is written nowhere"
 
 

@@ -10,7 +10,7 @@ import pytest
 from tasks.data.ingest import ingest
 from tasks.errors import InputError
 from tasks.run.handles import Events
-from tasks.run.warehouse import open_run
+from tasks.run.run import open_run
 from tests.support.worlds import config
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
@@ -45,7 +45,7 @@ def take_in(path: str | list[str], user: str = "user", **source: object) -> tupl
     given = {"events": path, "columns": columns, "items": None, **source}
     with open_run(config(source=given, interactions=ANYTHING)) as run:
         handle = ingest.fn(run)
-        with duckdb.connect(str(run.events)) as connection:
+        with duckdb.connect(str(run.warehouse.events)) as connection:
             rows = connection.sql("select user_id, item_id from events order by all").fetchall()
     assert not list(Path().rglob("written*"))
     return handle, rows

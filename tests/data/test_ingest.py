@@ -17,8 +17,9 @@ from tasks.data.ingest import ingest, progress
 from tasks.data.validate import validate
 from tasks.errors import InputError, ValidationFailed
 from tasks.run.handles import Events
-from tasks.run.warehouse import open_run
+from tasks.run.run import open_run
 from tests.support.ingestion import COLUMNS, stored, take_in
+from tests.support.plain_nights import events_of
 from tests.support.worlds import config
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
@@ -103,7 +104,7 @@ def refused_by_validation(source: dict) -> None:
     with open_run(refused) as run:
         ingest.fn(run)
         with pytest.raises(ValidationFailed, match="row_count_to_be_between.min_value=1000.: "):
-            validate.fn(run)
+            validate.fn(run, events_of(run))
 
 
 def test_files_that_nobody_has_judged_yet_stay(world: Path) -> None:

@@ -13,7 +13,7 @@ from flows.cli import main
 from tasks.data.ingest import ingest
 from tasks.data.sources.propose import TEMPLATE, fill, propose
 from tasks.errors import InputError
-from tasks.run.warehouse import open_run
+from tasks.run.run import open_run
 from tasks.settings.config import read_config
 
 KEYS = ("user_id", "item_id", "timestamp", "value", "event_type")

@@ -11,7 +11,8 @@ from tasks.data.ingest import ingest
 from tasks.data.interactions import build_interactions
 from tasks.data.matrix import build_matrix
 from tasks.errors import InputError
-from tasks.run.warehouse import Run, open_run
+from tasks.run.run import Run, open_run
+from tests.support.plain_nights import events_of
 from tests.support.worlds import community_events, config
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
@@ -27,8 +28,8 @@ def interactions_of(rows: list[tuple], **rules: object) -> list[tuple]:
                      interactions={"min_value": None, "min_user_interactions": 1, **rules})  # fmt: skip
     with open_run(changed) as run:
         ingest.fn(run)
-        handle = build_interactions.fn(run)
-        found = pl.read_parquet(run.folder / handle.path)
+        handle = build_interactions.fn(run, events_of(run))
+        found = pl.read_parquet(run.files.folder / handle.path)
     assert handle.n_counting == (found["weight"] > 0).sum()
     return found.select("user_id", "item_id", "weight").rows()
 
@@ -83,7 +84,7 @@ def test_of_a_user_with_too_many_items_the_latest_count(world: Path) -> None:
 def test_users_that_the_cap_hits_are_counted(cap: int | None, n_capped: int, world: Path) -> None:
     with open_run(config(interactions={"max_user_interactions": cap})) as run:
         ingest.fn(run)
-        assert build_interactions.fn(run).n_capped_users == n_capped
+        assert build_interactions.fn(run, events_of(run)).n_capped_users == n_capped
 
 
 def test_minimum_supports_hold_at_once(world: Path) -> None:
@@ -121,7 +122,7 @@ def test_repeats_make_one_row(world: Path) -> None:
 
 def matrices(run: Run) -> tuple[dict[str, sparse.csr_array], pl.DataFrame, pl.DataFrame]:
     ingest.fn(run)
-    build_matrix.fn(run, build_interactions.fn(run))
+    build_matrix.fn(run, build_interactions.fn(run, events_of(run)))
     names = [
         "interactions",
         "seen",
@@ -131,8 +132,12 @@ def matrices(run: Run) -> tuple[dict[str, sparse.csr_array], pl.DataFrame, pl.Da
         "validation_fold_in",
         "validation_targets",
     ]
-    loaded = {name: sparse.load_npz(run.folder / f"{name}.npz") for name in names}
-    return loaded, pl.read_parquet(run.folder / "users.parquet"), pl.read_parquet(run.folder / "items.parquet")
+    loaded = {name: sparse.load_npz(run.files.folder / f"{name}.npz") for name in names}
+    return (
+        loaded,
+        pl.read_parquet(run.files.folder / "users.parquet"),
+        pl.read_parquet(run.files.folder / "items.parquet"),
+    )
 
 
 def test_matrices_hold_what_the_events_say(world: Path) -> None:

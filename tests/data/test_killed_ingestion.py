@@ -15,9 +15,10 @@ import pytest
 from tasks.data.ingest import ingest
 from tasks.data.interactions import build_interactions
 from tasks.data.ledger import accept
-from tasks.run.warehouse import open_run
+from tasks.run.run import open_run
 from tests.support.ingestion import stored
 from tests.support.killed_nights import WORKERS
+from tests.support.plain_nights import events_of
 from tests.support.worlds import config
 
 N_FILES, N_ROWS = 4, 60_000
@@ -36,7 +37,7 @@ def digest() -> str:
     """Of the interactions that follow from the events."""
     with open_run(config(**CHANGES)) as run:
         ingest.fn(run)
-        return build_interactions.fn(run).digest
+        return build_interactions.fn(run, events_of(run)).digest
 
 
 def take_in(folder: Path) -> None:

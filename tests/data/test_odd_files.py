@@ -681,7 +681,7 @@ def test_the_configuration_is_held_against_the_files_before_any_event_is_read(
     key: str, world: Path, logged: list[str]
 ) -> None:
     from tasks.data.ingest import ingest
-    from tasks.run.warehouse import open_run
+    from tasks.run.run import open_run
     from tests.support.worlds import config
 
     changes = CHECKS[key]()

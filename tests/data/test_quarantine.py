@@ -11,8 +11,9 @@ import pytest
 from tasks.data.ingest import ingest
 from tasks.data.interactions import build_interactions
 from tasks.errors import InputError, ValidationFailed
-from tasks.run.warehouse import open_run
+from tasks.run.run import open_run
 from tests.support.ingestion import COLUMNS, stored, take_in
+from tests.support.plain_nights import events_of
 from tests.support.worlds import config
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
@@ -190,8 +191,8 @@ def test_the_order_of_delivery_and_repeats_do_not_matter(world: Path) -> None:
             }
             with open_run(config(**changes)) as run:
                 ingest.fn(run)
-                digest = build_interactions.fn(run).digest
-            with duckdb.connect(str(run.events)) as connection:
+                digest = build_interactions.fn(run, events_of(run)).digest
+            with duckdb.connect(str(run.warehouse.events)) as connection:
                 connection.execute("update event_files set is_valid = true")
         digests.add(digest)
     assert len(digests) == 1

@@ -11,8 +11,9 @@ from tasks.data.expectations import check_expectations
 from tasks.data.ingest import ingest
 from tasks.data.validate import validate
 from tasks.errors import InputError, ValidationFailed
-from tasks.run.warehouse import Run, open_run
+from tasks.run.run import Run, open_run
 from tasks.settings.config import Config
+from tests.support.plain_nights import events_of
 from tests.support.worlds import community_events, config
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
@@ -61,10 +62,10 @@ def ingested(world: Path) -> Callable[..., Run]:
     def results(changed: Config, spoil: str = "") -> pl.DataFrame:
         with open_run(changed) as run:
             ingest.fn(run)
-            with duckdb.connect(str(run.events)) as connection:
+            with duckdb.connect(str(run.warehouse.events)) as connection:
                 connection.execute(spoil)
-            validate.fn(run)
-            return pl.read_parquet(run.folder / "validation.parquet")
+            validate.fn(run, events_of(run))
+            return pl.read_parquet(run.files.folder / "validation.parquet")
 
     return results
 

@@ -11,8 +11,10 @@ from flows.cli import main
 from tasks.data.removal.withdraw import undo, withdraw
 from tasks.errors import InputError, RunUnderWay
 from tasks.read.terminal import digest_of_tables
+from tasks.run.index import list_runs
 from tasks.run.lock import locked
-from tasks.run.warehouse import current_run_id, list_runs, publications
+from tasks.run.publications import publications
+from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
 from tests.support.plain_nights import plain_night, plain_refresh, plain_republish
 from tests.support.worlds import community_events, config, settings
@@ -49,8 +51,8 @@ def test_a_file_that_was_archived_is_withdrawn_and_does_not_come_back(night: Con
     assert (gone.n_used, gone.n_rejected) == (101, 1)
     assert n_events() == community_events().unique().height, "what another file brought, too, stays"
     run_id = plain_republish(night, "withdraw", gone.paths[0])
-    assert publications(Path("warehouse"))[-1]["reason"] == gone.paths[0]
-    assert current_run_id(Path("warehouse")) == run_id
+    assert publications(Warehouse(Path("warehouse")))[-1].reason == gone.paths[0]
+    assert Warehouse(Path("warehouse")).current_run_id == run_id
     ours = digest_of_tables(night, Path("warehouse/current.duckdb"))
 
     Path("archive/wrong_ratings.parquet").rename("data/renamed_ratings.parquet")
@@ -106,12 +108,15 @@ def test_what_is_meant_must_be_clear(night: Config) -> None:
 @pytest.mark.usefixtures("without_engine")
 def test_the_only_file_at_the_terminal(world: Path, first_night: object, capsys: pytest.CaptureFixture) -> None:
     Path("my.yaml").write_text(yaml.safe_dump(settings()))
-    before = current_run_id(Path("warehouse"))
+    before = Warehouse(Path("warehouse")).current_run_id
     assert main(["withdraw", "nothing.csv", "--config", "my.yaml"]) == 2
     assert main(["withdraw", "ratings.parquet", "--config", "my.yaml"]) == 2
     said = capsys.readouterr()
     assert "is withdrawn: " in said.out
     assert "that is done, but readers get no new tables: warehouse holds no events any more" in said.err
-    assert current_run_id(Path("warehouse")) == before and list_runs(Path("warehouse"))[-1]["status"] == "failed"
+    assert (
+        Warehouse(Path("warehouse")).current_run_id == before
+        and list_runs(Warehouse(Path("warehouse")))[-1].status == "failed"
+    )
     assert main(["withdraw", "ratings.parquet", "--undo", "--config", "my.yaml"]) == 0
     assert main(["refresh", "--config", "my.yaml"]) == 0

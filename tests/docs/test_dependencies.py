@@ -1,4 +1,4 @@
-"""docs/dependencies.md is true: what is held back and until when, what an audit finds and how it is answered."""
+"""docs/dependencies.md is true: the lock, what is held back and until when, what an audit finds, its answers."""
 
 import json
 import re
@@ -7,12 +7,13 @@ import subprocess
 import sys
 import tomllib
 from datetime import date
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "dependencies.md").read_text()
@@ -48,13 +49,66 @@ def section(title: str) -> str:
     return PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
-def bounds() -> dict[str, str]:
-    """Upper bounds of pyproject.toml and constraints.txt, e.g. {"fastapi": "<0.151"}."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+def requirements() -> list[Requirement]:
+    """What pyproject.toml names: dependencies, all extras, and what `make lock` keeps to beyond them."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project = settings["project"]
     extras = [line for lines in project["optional-dependencies"].values() for line in lines]
-    constraints = re.findall(r"^[^#\n]+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
-    found = [Requirement(line) for line in [*project["dependencies"], *extras, *constraints]]
-    return {one.name: str(part) for one in found for part in one.specifier if part.operator in ("<", "<=", "==")}
+    constraints = settings["tool"]["uv"]["constraint-dependencies"]
+    return [Requirement(line) for line in [*project["dependencies"], *extras, *constraints]]
+
+
+def bounds() -> dict[str, str]:
+    """Upper bounds of pyproject.toml, e.g. {"fastapi": "<0.151"}."""
+    return {
+        one.name: str(part) for one in requirements() for part in one.specifier if part.operator in ("<", "<=", "==")
+    }
+
+
+def lock() -> dict[str, list[Requirement]]:
+    """The pins of constraints.txt by name; several where a version depends on the platform."""
+    pins: dict[str, list[Requirement]] = {}
+    for line in re.findall(r"^[^#\n]+", (ROOT / "constraints.txt").read_text(), re.MULTILINE):
+        pin = Requirement(line)
+        pins.setdefault(canonicalize_name(pin.name), []).append(pin)
+    return pins
+
+
+def pinned(pin: Requirement) -> str:
+    (exact,) = pin.specifier
+    assert exact.operator == "==", f"{pin} is no pin: make lock"
+    return exact.version
+
+
+def test_the_lock_has_what_pyproject_names_within_its_bounds() -> None:
+    pins = lock()
+    for one in requirements():
+        found = pins.get(canonicalize_name(one.name), [])
+        assert found, f"{one} is missing in constraints.txt: make lock"
+        wrong = [str(pin) for pin in found if pinned(pin) not in one.specifier]
+        assert not wrong, f"constraints.txt says {wrong}, pyproject.toml {one}: make lock"
+
+
+def test_the_lock_has_what_the_packages_require_themselves() -> None:
+    """Followed through the installed packages, for this platform and the extras that are asked for."""
+    pins, seen = lock(), set()
+    waiting = [(canonicalize_name(one.name), extra) for one in requirements() for extra in ("", *one.extras)]
+    while waiting:
+        name, extra = waiting.pop()
+        if (name, extra) in seen or not (installed := [*distributions(name=name)]):
+            continue
+        seen.add((name, extra))
+        for one in map(Requirement, installed[0].requires or []):
+            if one.marker is None or one.marker.evaluate({"extra": extra}):
+                assert canonicalize_name(one.name) in pins, f"{name} requires {one}: make lock"
+                waiting += [(canonicalize_name(one.name), part) for part in ("", *one.extras)]
+    assert len(seen) > 100
+
+
+def test_the_lock_names_no_index_and_no_path() -> None:
+    text = (ROOT / "constraints.txt").read_text()
+    assert "make lock" in text
+    assert not re.search(r"://|^-|file:| @ ", text, re.MULTILINE)
 
 
 def test_every_bound_is_on_the_page_with_its_reason() -> None:

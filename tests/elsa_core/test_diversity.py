@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from elsa_core import Capped, Model, Popularity
+from elsa_core import Capped, Elsa, Popularity
 from tests.support.published_file import random_ease, random_histories, random_model, weights_of, without_residual
 
 
@@ -82,7 +82,7 @@ def test_neighbours_among_given_pairs_are_the_best_of_them() -> None:
 def test_items_that_training_never_saw_are_nobodys_neighbours() -> None:
     A = np.eye(4, dtype=np.float32)
     A[3] = 0
-    model = Model(A, [], 0)
+    model = Elsa(A, [], 0)
     items, _ = model.similar(np.arange(4), 4, among=sparse.csr_array(np.ones((4, 4))))
     assert not (items[:3] == 3).any() and (items[3] == -1).all()
 

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from elsa_core import Ease, fit_ease, load
 from tasks.errors import InputError
-from tasks.run.warehouse import read_manifest
+from tasks.run.manifest import read_manifest
 from tests.support.plain_nights import plain_night
 from tests.support.small_training import random_interactions, validation_users
 from tests.support.worlds import N_USERS, config
@@ -92,8 +92,8 @@ def test_the_owner_sees_what_else_could_be_run(world: Path, tables: Tables, logg
     ndcg = dict(tables("select model, value from run_metrics where metric = 'ndcg' and k = 10"))
     assert set(ndcg) == {"elsa", "elsa_low_rank", "ease", "popularity"}
     assert ndcg["elsa"] > ndcg["elsa_low_rank"] + 0.05
-    assert any("sparse part:" in line for line in logged)
-    stages = read_manifest(Path("warehouse/runs") / outcome.run_id)["stages"]
+    assert any("residual:" in line for line in logged)
+    stages = read_manifest(Path("warehouse/runs") / outcome.run_id).stages
     train, refit = stages["train"], stages["refit"]
     assert (train["ridge"], train["dropout"]) == (refit["ridge"], refit["dropout"]) != (None, None)
     plain_night(config(policy_configs=policy, evaluation={"ease_up_to": 59}))
@@ -101,10 +101,10 @@ def test_the_owner_sees_what_else_could_be_run(world: Path, tables: Tables, logg
     assert ("ease",) not in models
 
 
-def test_the_papers_elsa_has_no_sparse_part(world: Path, tables: Tables) -> None:
+def test_the_papers_elsa_has_no_residual(world: Path, tables: Tables) -> None:
     policy = {"embedding_policy": {"factors": 8, "n_epochs": 2, "residual_neighbors": 0}}
     outcome = plain_night(config(policy_configs=policy))
-    refit = read_manifest(Path("warehouse/runs") / outcome.run_id)["stages"]["refit"]
+    refit = read_manifest(Path("warehouse/runs") / outcome.run_id).stages["refit"]
     assert (refit["ridge"], refit["dropout"]) == (None, None)
     inner, score = tables("""
         select list_inner_product(u.embedding, i.embedding) as inner, t.score

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from elsa_core import Epoch, Model, ResidualConfig, TrainConfig, fit, fit_ease, fit_residual
+from elsa_core import Elsa, Epoch, ResidualConfig, TrainConfig, fit, fit_ease, fit_residual
 from elsa_core.closed_form import cosine_loss
-from elsa_core.evaluate import validation_ndcg
-from elsa_core.train import _rows_of_length_one
+from elsa_core.metrics import validation_ndcg
+from elsa_core.train import rows_of_length_one
 from tests.support.small_training import random_interactions, validation_users
 
 pytestmark = [
@@ -23,16 +23,16 @@ on_gpu = replace(on_cpu, device="cuda")
 
 
 @pytest.fixture(scope="module")
-def gpu_model() -> Model:
+def gpu_model() -> Elsa:
     return fit(random_interactions(), on_gpu, validation_users())
 
 
-def on(device: str, model: Model) -> Model:
+def on(device: str, model: Elsa) -> Elsa:
     return replace(model, device=device)
 
 
 def test_loss_and_gradient_agree_with_float64_on_the_cpu() -> None:
-    X = _rows_of_length_one(random_interactions(300, 200))
+    X = rows_of_length_one(random_interactions(300, 200))
     A = torch.nn.functional.normalize(torch.randn(200, 16, generator=torch.Generator().manual_seed(0)))
     loss, grad = cosine_loss(X, A.cuda())
     exact_loss, exact_grad = cosine_loss(X.astype(np.float64), A.double())
@@ -40,7 +40,7 @@ def test_loss_and_gradient_agree_with_float64_on_the_cpu() -> None:
     torch.testing.assert_close(grad.cpu().double(), exact_grad, rtol=1e-4, atol=1e-6)
 
 
-def test_training_learns_the_same(gpu_model: Model) -> None:
+def test_training_learns_the_same(gpu_model: Elsa) -> None:
     X, validation = random_interactions(), validation_users()
     cpu_model = fit(X, on_cpu, validation)
     for ours, theirs in zip(gpu_model.history, cpu_model.history, strict=False):
@@ -50,7 +50,7 @@ def test_training_learns_the_same(gpu_model: Model) -> None:
     assert gpu_model.is_known.all()
 
 
-def test_lists_are_the_same(gpu_model: Model) -> None:
+def test_lists_are_the_same(gpu_model: Elsa) -> None:
     exact = replace(gpu_model, item_embeddings=np.round(gpu_model.item_embeddings * 4))  # integers: ties abound
     fold_in, _ = validation_users()
     gpu, cpu = on("cuda", exact), on("cpu", exact)
@@ -59,7 +59,7 @@ def test_lists_are_the_same(gpu_model: Model) -> None:
     np.testing.assert_array_equal(gpu.similar(items, 7), cpu.similar(items, 7))
 
 
-def test_the_sparse_part_is_the_same(gpu_model: Model) -> None:
+def test_the_residual_is_the_same(gpu_model: Elsa) -> None:
     X, choices = random_interactions(), ResidualConfig(6, (0.5, 2.0), (0.2, 0.5), k=5)
     ours = fit_residual(X, on("cuda", gpu_model), choices, validation_users())
     theirs = fit_residual(X, on("cpu", gpu_model), choices, validation_users())
@@ -79,7 +79,7 @@ def test_ease_is_the_same() -> None:
     )
 
 
-def test_a_killed_training_resumes(gpu_model: Model, tmp_path: Path) -> None:
+def test_a_killed_training_resumes(gpu_model: Elsa, tmp_path: Path) -> None:
     class KilledError(Exception):
         pass
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from elsa_core import evaluate, relative_lift
-from elsa_core.evaluate import coverage_with_interval, mean_with_interval, popularity_of_lists
+from elsa_core.bootstrap import coverage_with_interval, mean_with_interval
+from elsa_core.metrics import popularity_of_lists
 
 hypothesis_settings = settings(deadline=None, max_examples=50)
 seeds = st.integers(0, 2**32 - 1)

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from elsa_core import Model, Popularity, load
+from elsa_core import Elsa, Popularity, load
 
 N_ITEMS = 20
 UNKNOWN = 6  # the item of the model that training never saw
 
 
 @pytest.fixture
-def model() -> Model:
+def model() -> Elsa:
     A = np.random.default_rng(0).standard_normal((N_ITEMS, 5))
     A[UNKNOWN] = 0
     lengths = np.linalg.norm(A, axis=1, keepdims=True)
     history = [{"epoch": 0, "loss": None, "ndcg": 0.1, "seconds": 0.25, "users_per_second": None}]
-    return Model((A / np.where(lengths > 0, lengths, 1)).astype(np.float32), history, best_epoch=0)
+    return Elsa((A / np.where(lengths > 0, lengths, 1)).astype(np.float32), history, best_epoch=0)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def X() -> sparse.csr_array:
     return sparse.csr_array(dense)
 
 
-def every_score(model: Model, X: sparse.csr_array) -> np.ndarray:
+def every_score(model: Elsa, X: sparse.csr_array) -> np.ndarray:
     """x (A Aᵀ − I), written down as it reads: (rows, n_items)."""
     A = model.item_embeddings.astype(np.float64)
     return X.toarray() @ (A @ A.T - np.eye(N_ITEMS))
@@ -64,23 +64,23 @@ def is_recommendable(X: sparse.csr_array) -> np.ndarray:
     return np.outer((X.toarray()[:, is_known] > 0).any(axis=1), is_known)
 
 
-def test_embed_is_the_sparse_product(model: Model, X: sparse.csr_array) -> None:
+def test_embed_is_the_sparse_product(model: Elsa, X: sparse.csr_array) -> None:
     vectors = model.embed(X)
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors, X.toarray() @ model.item_embeddings, atol=1e-5)
 
 
-def test_recommend_ranks_unseen_items_by_score(model: Model, X: sparse.csr_array) -> None:
+def test_recommend_ranks_unseen_items_by_score(model: Elsa, X: sparse.csr_array) -> None:
     is_unseen = X.toarray() == 0
     assert_lists(model.recommend(X, N_ITEMS), every_score(model, X), is_recommendable(X) & is_unseen)
     assert_lists(model.recommend(X, 4), every_score(model, X), is_recommendable(X) & is_unseen)
 
 
-def test_recommend_can_rank_all_items(model: Model, X: sparse.csr_array) -> None:
+def test_recommend_can_rank_all_items(model: Elsa, X: sparse.csr_array) -> None:
     assert_lists(model.recommend(X, N_ITEMS, exclude_seen=False), every_score(model, X), is_recommendable(X))
 
 
-def test_recommend_leaves_out_pairs_and_items_on_request(model: Model, X: sparse.csr_array) -> None:
+def test_recommend_leaves_out_pairs_and_items_on_request(model: Elsa, X: sparse.csr_array) -> None:
     listed = sparse.random_array(X.shape, density=0.4, rng=np.random.default_rng(2), format="csr")
     is_listed = listed.toarray() > 0
     listed.data[:] = 0  # what counts is that the pair is stored
@@ -93,7 +93,7 @@ def test_recommend_leaves_out_pairs_and_items_on_request(model: Model, X: sparse
 
 @pytest.mark.parametrize("exclude_seen", [True, False])
 def test_a_user_without_a_known_item_is_recommended_nothing(
-    model: Model, X: sparse.csr_array, exclude_seen: bool
+    model: Elsa, X: sparse.csr_array, exclude_seen: bool
 ) -> None:
     items, scores = model.recommend(X, 3, exclude_seen=exclude_seen)
     assert (items[:2] == -1).all() and np.isnan(scores[:2]).all()
@@ -101,21 +101,21 @@ def test_a_user_without_a_known_item_is_recommended_nothing(
 
 
 def test_a_user_whose_items_cancel_is_recommended_something() -> None:
-    model = Model(np.array([[1], [-1], [1]], dtype=np.float32), [], best_epoch=0)
+    model = Elsa(np.array([[1], [-1], [1]], dtype=np.float32), [], best_epoch=0)
     assert model.recommend(sparse.csr_array([[1.0, 1.0, 0.0]]), 1)[0].tolist() == [[2]]
 
 
-def test_no_rows_give_no_lists(model: Model) -> None:
+def test_no_rows_give_no_lists(model: Elsa) -> None:
     items, scores = model.recommend(sparse.csr_array((0, N_ITEMS)), 3)
     assert items.shape == scores.shape == (0, 3)
 
 
-def test_another_number_of_columns_is_refused(model: Model) -> None:
+def test_another_number_of_columns_is_refused(model: Elsa) -> None:
     with pytest.raises(ValueError, match="X_rows has shape .*19.*, not .rows, 20."):
         model.recommend(sparse.csr_array((2, N_ITEMS - 1)), 3)
 
 
-def test_similar_items_are_the_nearest_by_cosine(model: Model) -> None:
+def test_similar_items_are_the_nearest_by_cosine(model: Elsa) -> None:
     item_idx = np.array([3, UNKNOWN, 0, 3])
     cosines = (model.item_embeddings @ model.item_embeddings.T)[item_idx]
     is_candidate = np.arange(N_ITEMS) != item_idx[:, None]
@@ -124,7 +124,7 @@ def test_similar_items_are_the_nearest_by_cosine(model: Model) -> None:
         assert_lists(model.similar(item_idx, k), *padded(cosines, is_candidate, k))
 
 
-def test_save_and_load_keep_every_bit(model: Model, tmp_path: Path) -> None:
+def test_save_and_load_keep_every_bit(model: Elsa, tmp_path: Path) -> None:
     model.save(tmp_path / "not" / "there" / "yet")
     loaded = load(tmp_path / "not" / "there" / "yet")
     assert loaded.item_embeddings.tobytes() == model.item_embeddings.tobytes()
@@ -134,12 +134,12 @@ def test_save_and_load_keep_every_bit(model: Model, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", [np.asfortranarray, lambda A: np.repeat(A, 2, axis=0)[::2]], ids=["F", "slice"])
-def test_save_and_load_keep_embeddings_of_any_layout(model: Model, tmp_path: Path, layout: Callable) -> None:
-    Model(layout(model.item_embeddings), [], best_epoch=0).save(tmp_path)
+def test_save_and_load_keep_embeddings_of_any_layout(model: Elsa, tmp_path: Path, layout: Callable) -> None:
+    Elsa(layout(model.item_embeddings), [], best_epoch=0).save(tmp_path)
     np.testing.assert_array_equal(load(tmp_path).item_embeddings, model.item_embeddings)
 
 
-def test_reindex_moves_drops_and_leaves_new_items_unknown(model: Model) -> None:
+def test_reindex_moves_drops_and_leaves_new_items_unknown(model: Elsa) -> None:
     positions = np.full(N_ITEMS, -1)
     positions[[0, 3, 5, 19]] = [4, 0, 6, 1]
     moved = model.reindex(positions, n_items=8)

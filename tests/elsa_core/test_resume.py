@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 
 import elsa_core.sparse_product
-from elsa_core import Epoch, Model, TrainingError, fit
+from elsa_core import Elsa, Epoch, TrainingError, fit
 from elsa_core.start import RIDGE, spectral_start, unit_rows, warm_start
 from tests.support.small_training import config, random_interactions, validation_users
 
@@ -111,6 +111,6 @@ def test_from_an_earlier_model_the_first_epoch_is_the_model_itself() -> None:
 
 
 def test_an_earlier_model_of_another_size_is_refused() -> None:
-    model = Model(unit_rows(torch.ones(30, 5)).numpy(), [], 0)
+    model = Elsa(unit_rows(torch.ones(30, 5)).numpy(), [], 0)
     with pytest.raises(TrainingError, match=r"\(30, 5\) items and factors, not \(30, 4\)"):
         fit(random_interactions(), config, earlier=model)

@@ -14,7 +14,7 @@ import elsa_core.topk
 import elsa_core.train
 from elsa_core import DeviceError, Epoch, TrainingError, evaluate, fit, resolve_device
 from elsa_core.start import OVERSAMPLING
-from elsa_core.train import _rows_of_length_one, _Training
+from elsa_core.train import Training, rows_of_length_one
 from tests.support.small_training import LargestTensor, config, random_interactions, validation_users
 
 
@@ -122,10 +122,10 @@ def test_early_stopping_model_has_the_highest_ndcg_of_its_history() -> None:
 
 def test_a_step_follows_the_gradient_of_the_weights_through_their_length() -> None:
     X = random_interactions(40, 12)
-    training = _Training(X, config, None, None)
+    training = Training(X, config, None, None)
     dense = training.W.double().requires_grad_()
     loss = training.step(np.arange(40))
-    A, x = normalize(dense), torch.from_numpy(_rows_of_length_one(X).toarray()).double()
+    A, x = normalize(dense), torch.from_numpy(rows_of_length_one(X).toarray()).double()
     expected = (normalize(x @ A @ A.T - x) - x).square().sum(dim=1).mean()
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
     torch.testing.assert_close(
@@ -136,8 +136,8 @@ def test_a_step_follows_the_gradient_of_the_weights_through_their_length() -> No
 @pytest.mark.parametrize("scale", [1e-20, 1e-9, 1.0, 1e9, 1e20])
 def test_the_scale_of_the_weights_does_not_matter(scale: float) -> None:
     X = random_interactions()
-    rows = _rows_of_length_one(sparse.csr_array(X.astype(np.float64) * scale))
-    assert abs(rows - _rows_of_length_one(X)).max() < 1e-6
+    rows = rows_of_length_one(sparse.csr_array(X.astype(np.float64) * scale))
+    assert abs(rows - rows_of_length_one(X)).max() < 1e-6
     assert np.allclose(rows.multiply(rows).sum(axis=1), 1, atol=1e-5)
 
 

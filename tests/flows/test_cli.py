@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from flows.cli import main
-from tasks.run.warehouse import list_runs
+from tasks.run.index import list_runs
+from tasks.run.warehouse import Warehouse
 from tests.support.worlds import community_events, settings
 
 
@@ -86,7 +87,7 @@ def test_the_stages_of_the_data_alone(world: Path, capfd: pytest.CaptureFixture)
     assert main(["rejected", "--config", my_config, "-k", "2"]) == 0
     shown = capfd.readouterr().out
     assert "ratings.parquet" in shown and shown.count('"rating":-1.0') == 2
-    assert [run["status"] for run in list_runs(world / "warehouse")] == ["failed", "ingested", "validated"]
+    assert [run.status for run in list_runs(Warehouse(world / "warehouse"))] == ["failed", "ingested", "validated"]
 
 
 @pytest.mark.usefixtures("prefect_server")

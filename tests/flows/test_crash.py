@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 from tasks.read.terminal import digest_of_tables
-from tasks.run.warehouse import current_run_id, list_runs
+from tasks.run.index import list_runs
+from tasks.run.warehouse import Warehouse
 from tests.support.killed_nights import WORKERS, night
 from tests.support.reading_processes import VERSION, readers
 from tests.support.worlds import community_events, config, write_world
@@ -62,7 +63,7 @@ def disturb(nights: dict, folder: Path, kill_at: int | None, after_seconds: floa
     shutil.copytree(nights["before"], folder, symlinks=True)
     (folder / "ready").unlink()
     warehouse, counts = folder / "warehouse", Counter()
-    old = current_run_id(warehouse)
+    old = Warehouse(warehouse).current_run_id
     with readers(folder) as found:
         process = WORKERS.Process(target=night, args=(folder, kill_at))
         process.start()
@@ -74,13 +75,15 @@ def disturb(nights: dict, folder: Path, kill_at: int | None, after_seconds: floa
         process.join()
         counts["killed" if process.exitcode == -signal.SIGKILL else "ended before the kill"] += 1
         assert version(folder) in nights["versions"]
-        last = list_runs(warehouse)[-1]
-        counts["killed after the flip" if current_run_id(warehouse) != old else "killed before the flip"] += 1
-        goes_on = resumes and last["run_id"] != old and last["status"] == "died"
-        assert run(folder, resume=last["run_id"] if goes_on else None) == 0, (folder / "night.log").read_text()
+        last = list_runs(Warehouse(warehouse))[-1]
+        counts[
+            "killed after the flip" if Warehouse(warehouse).current_run_id != old else "killed before the flip"
+        ] += 1
+        goes_on = resumes and last.run_id != old and last.status == "died"
+        assert run(folder, resume=last.run_id if goes_on else None) == 0, (folder / "night.log").read_text()
         counts["resumed" if goes_on else "run again"] += 1
     assert digest_of_tables(config(warehouse=str(warehouse)), warehouse / "current.duckdb") == nights["digest"]
-    assert {one[0] for one in found} <= {run["run_id"] for run in list_runs(warehouse)}, found
+    assert {one[0] for one in found} <= {run.run_id for run in list_runs(Warehouse(warehouse))}, found
     assert {one[1:] for one in found} <= nights["versions"]
     assert len({one[0] for one in found}) == len(found), "a run has one version"
     assert not list(warehouse.glob("published/*unfinished*"))

@@ -11,8 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+import elsa_core.cooccurrence
 import elsa_core.linear
-import elsa_core.residual
+import elsa_core.ridge
 import elsa_core.sparse_product
 import elsa_core.topk
 import tasks.publish.recommendations
@@ -72,8 +73,9 @@ def test_a_night_whose_every_loop_goes_round_twice(
     events = large_events()
     events.write_parquet("events_a.parquet")
     monkeypatch.setattr(elsa_core.topk, "ITEM_BLOCK", 4096)  # of real size they need 65,536 items and gigabytes
-    monkeypatch.setattr(elsa_core.residual, "ROW_BLOCK", 2**18)
-    monkeypatch.setattr(elsa_core.residual, "GRAM_BLOCK", 2**20)
+    monkeypatch.setattr(elsa_core.cooccurrence, "ROW_BLOCK", 2**18)
+    monkeypatch.setattr(elsa_core.ridge, "PAIR_BLOCK", 2**18)
+    monkeypatch.setattr(elsa_core.ridge, "GRAM_BLOCK", 2**20)
     monkeypatch.setattr(elsa_core.sparse_product, "USER_BLOCK", 4096)
     assert len(events) > N_ROW_GROUP
     columns = {"user_id": "user", "item_id": "movie", "timestamp": "at"}

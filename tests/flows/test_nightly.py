@@ -10,7 +10,9 @@ import pytest
 
 from flows.nightly import nightly
 from tasks.run.handles import Outcome
-from tasks.run.warehouse import list_runs, read_manifest
+from tasks.run.index import list_runs
+from tasks.run.manifest import read_manifest
+from tasks.run.warehouse import Warehouse
 from tests.support.plain_nights import plain_night
 from tests.support.published_state import snapshot
 from tests.support.worlds import N_ITEMS, N_USERS, community_events, config
@@ -28,7 +30,7 @@ def test_the_engine_runs_it_under_the_name_of_the_run(world: Path, caplog: pytes
         assert words in caplog.text
     folder = world / "warehouse" / "runs" / outcome.run_id
     with get_client(sync_client=True) as client:
-        assert client.read_flow_run(read_manifest(folder)["flow_run_id"]).name == outcome.run_id
+        assert client.read_flow_run(read_manifest(folder).flow_run_id).name == outcome.run_id
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert {line["run_id"] for line in log} == {outcome.run_id}
     assert any(line["stage"] == "train" and "epoch 1, loss" in line["message"] for line in log)
@@ -106,10 +108,10 @@ def test_a_rejected_night_leaves_the_published_tables_byte_for_byte(world: Path,
     assert (state.name, state.is_completed()) == ("Rejected", True)
     assert "ndcg@10" in state.message and "at least 1.1" in state.message
     assert snapshot(world / "warehouse") == before
-    runs = list_runs(world / "warehouse")
-    assert [run["status"] for run in runs] == ["published", "rejected"]
-    assert runs[0]["run_id"] == first_night.run_id
-    assert "at least 1.1" in runs[1]["reasons"][0]
+    runs = list_runs(Warehouse(world / "warehouse"))
+    assert [run.status for run in runs] == ["published", "rejected"]
+    assert runs[0].run_id == first_night.run_id
+    assert "at least 1.1" in runs[1].reasons[0]
 
 
 def test_a_run_leaves_what_its_stages_took(first_night: Outcome, tables: Tables) -> None:
@@ -220,7 +222,7 @@ def test_both_dialect_sections_work(world: Path) -> None:
 
 
 def test_a_warm_night_starts_from_the_published_models(world: Path, first_night: Outcome, logged: list[str]) -> None:
-    of_first = read_manifest(world / "warehouse" / "runs" / first_night.run_id)["stages"]
+    of_first = read_manifest(world / "warehouse" / "runs" / first_night.run_id).stages
     assert {of_first[name]["started_from"] for name in ("train", "refit")} == {None}
     more = pl.concat([community_events(), community_events().with_columns(pl.col("user") + 1000).head(200)])
     more.write_parquet("data/ratings.parquet")
@@ -228,7 +230,7 @@ def test_a_warm_night_starts_from_the_published_models(world: Path, first_night:
     log = "\n".join(logged)
     assert f"starting from the evaluation_model of run {first_night.run_id}" in log
     assert f"starting from the model of run {first_night.run_id}" in log
-    stages = read_manifest(world / "warehouse" / "runs" / warm.run_id)["stages"]
+    stages = read_manifest(world / "warehouse" / "runs" / warm.run_id).stages
     assert {stages[name]["started_from"] for name in ("train", "refit")} == {first_night.run_id}
     logged.clear()
     plain_night(config(policy_configs=COLD))

@@ -23,8 +23,9 @@ import yaml
 
 from flows.auth import auth_string
 from flows.automations import put_in_place
+from tasks.run.index import list_runs
 from tasks.run.lock import holder
-from tasks.run.warehouse import current_run_id, list_runs
+from tasks.run.warehouse import Warehouse
 from tests.support.worlds import settings, write_world
 
 pytestmark = [pytest.mark.slow, pytest.mark.operations]
@@ -138,8 +139,8 @@ class Place:
             put_in_place(ROOT / "automations.yaml", None)
 
     def is_training(self) -> bool:
-        runs = list_runs(self.warehouse)
-        return bool(runs) and runs[-1]["status"] == "running" and "matrix" in runs[-1]["stages"]
+        runs = list_runs(Warehouse(self.warehouse))
+        return bool(runs) and runs[-1].status == "running" and "matrix" in runs[-1].stages
 
     def training_pid(self) -> int:
         until(self.is_training, 120, "a night trains")
@@ -220,7 +221,7 @@ def test_a_night_runs_is_seen_and_a_second_one_at_once_is_cancelled(place: Place
     place.alert_of("Cancelled")
     state = place.ends(first)
     assert (state.is_completed(), state.name) == (True, "Published")
-    run_id = current_run_id(place.warehouse)
+    run_id = Warehouse(place.warehouse).current_run_id
     with place.client() as client:
         assert client.read_flow_run(first).name == run_id
         body = {"artifacts": {"flow_run_id": {"any_": [str(first)]}}}
@@ -233,11 +234,11 @@ def test_a_night_runs_is_seen_and_a_second_one_at_once_is_cancelled(place: Place
 
 
 def test_a_refresh_and_a_way_back(place: Place) -> None:
-    night = current_run_id(place.warehouse)
+    night = Warehouse(place.warehouse).current_run_id
     assert place.ends(place.run("refresh/refresh")).name == "Published"
-    assert current_run_id(place.warehouse) != night
+    assert Warehouse(place.warehouse).current_run_id != night
     assert place.ends(place.run("rollback/rollback")).is_completed()
-    assert current_run_id(place.warehouse) == night
+    assert Warehouse(place.warehouse).current_run_id == night
 
 
 FOREIGN = [
@@ -363,7 +364,7 @@ def test_a_night_that_does_not_end_is_announced_and_killed_it_is_crashed_and_the
     os.kill(place.training_pid(), signal.SIGKILL)
     assert place.ends(night, 60).is_crashed()
     assert place.alert_of("Crashed")["body"].strip()
-    until(lambda: list_runs(place.warehouse)[-1]["status"] == "crashed", 30, "the end is in the history")
+    until(lambda: list_runs(Warehouse(place.warehouse))[-1].status == "crashed", 30, "the end is in the history")
     assert holder(place.warehouse / "lock") is None
     assert place.ends(place.run()).name == "Published"
 
@@ -382,7 +383,7 @@ def test_a_night_that_lost_its_worker_too_is_found_by_its_heartbeat(place: Place
         assert place.ends(night, 240).is_crashed()
     until(lambda: len(place.alerts) > n_alerts, 60, "it is announced")
     assert "its heartbeat stopped" in place.alerts[-1]["body"]
-    assert list_runs(place.warehouse)[-1]["status"] == "died"
+    assert list_runs(Warehouse(place.warehouse))[-1].status == "died"
     place.start_worker()
     assert place.ends(place.run()).name == "Published"
 

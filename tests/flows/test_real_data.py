@@ -12,9 +12,10 @@ import pytest
 from flows.nightly import nightly
 from tasks.data.ingest import ingest
 from tasks.data.interactions import build_interactions
-from tasks.run.warehouse import open_run
+from tasks.run.run import open_run
 from tasks.settings.config import Config, read_config
 from tests.support.ingestion import stored
+from tests.support.plain_nights import events_of
 from tests.support.worlds import config as config_with
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +78,7 @@ def replay(nights: list[list[Path]], warehouse: Path) -> tuple[str, int]:
         with open_run(config) as run:
             handle = ingest.fn(run)
     with open_run(config) as run:
-        return build_interactions.fn(run).digest, handle.n_files
+        return build_interactions.fn(run, events_of(run)).digest, handle.n_files
 
 
 @pytest.mark.slow

@@ -13,7 +13,8 @@ import yaml
 from flows import cli
 from flows.cli import main
 from tasks.report.report import find_report
-from tasks.run.warehouse import current_run_id, end_run, open_run
+from tasks.run.run import end_run, open_run
+from tasks.run.warehouse import Warehouse
 from tasks.settings.config import as_parameters
 from tests.support.published_file import NUMBERS, TEXT, publish
 from tests.support.worlds import config, settings
@@ -37,7 +38,7 @@ def test_the_environment_names_the_configuration_once(
     (shop / "elsewhere").mkdir()
     monkeypatch.chdir(shop / "elsewhere")
     monkeypatch.setenv("ELSA_CONFIG", str(shop / "my.yaml"))
-    where = f"{shop / 'warehouse'}: published run {current_run_id(shop / 'warehouse')}\n"
+    where = f"{shop / 'warehouse'}: published run {Warehouse(shop / 'warehouse').current_run_id}\n"
     for command in (["recommend", "105"], ["similar", "7"], ["explain", "105", "7"]):
         assert main(command) == 0
         shown = capfd.readouterr()

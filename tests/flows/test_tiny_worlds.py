@@ -11,7 +11,7 @@ import elsa_core
 from tasks.errors import InputError
 from tasks.model.gate import _lift
 from tasks.run.handles import Evaluation
-from tasks.run.warehouse import Run
+from tasks.run.run import Run
 from tasks.settings.config import Config
 from tests.support.plain_nights import plain_night
 from tests.support.worlds import config
@@ -109,7 +109,7 @@ def test_models_of_tiny_worlds_have_finite_scores(world: str, factors: int | str
 def test_a_low_rank_part_that_says_nothing_leaves_all_to_the_sparse_part() -> None:
     """Two orthogonal vectors for two items: A Aᵀ − I is 0, and no share of it comes near anything."""
     X = matrix(WORLDS["two items that all have"])[:, :2]
-    model = elsa_core.Model(np.eye(2, dtype=np.float32), [], 0)
+    model = elsa_core.Elsa(np.eye(2, dtype=np.float32), [], 0)
     fitted = elsa_core.fit_residual(X, model, elsa_core.ResidualConfig(1, (1.0,), (0.0,)))
     P = (X.T @ sparse.diags_array(np.ones(X.shape[0])) @ X).toarray()
     assert fitted.scale == 0
@@ -150,11 +150,11 @@ def test_a_lift_over_next_to_nothing_is_told_in_times_and_without_infinity(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(config(warehouse=str(tmp_path)), "run")
-    run.folder.mkdir(parents=True)
+    run.files.folder.mkdir(parents=True)
     own, nothing = np.full(50, 0.5), np.zeros(50)
     little = np.where(np.arange(50) == 0, 0.1, 0)
     for theirs, value, words in ((nothing, None, "unbounded"), (little, 249, "250 times"), (own / 2, 1, "+100.0%")):
-        np.savez(run.folder / "per_user.npz", **{"elsa/ndcg@10": own, "popularity/ndcg@10": theirs})
+        np.savez(run.files.folder / "per_user.npz", **{"elsa/ndcg@10": own, "popularity/ndcg@10": theirs})
         check = _lift(run, Evaluation("", "per_user.npz", 50, {}, None, "", {}))
         assert check.value == pytest.approx(value) and check.passed and words in check.verdict
         assert "inf" not in check.verdict

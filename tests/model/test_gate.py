@@ -1,6 +1,5 @@
 """The gate: what it compares, in which segments, how sure it is, and what it does about models that are worse."""
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,13 +10,14 @@ from pydantic import ValidationError
 from scipy import sparse
 
 import elsa_core
+import elsa_core.bootstrap
 from elsa_core import evaluate, simultaneous_changes
 from tasks.errors import InputError
-from tasks.model.champion import comparable_champion
+from tasks.model.champion import find_champion
 from tasks.model.gate import Comparison, compare
 from tasks.model.segments import history_bands, popularity_bands
-from tasks.run.handles import COMMON_ITEMS
-from tasks.run.warehouse import Run
+from tasks.run.handles import COMMON_ITEMS, Champion
+from tasks.run.run import Run
 from tasks.settings.config import Config
 from tests.support.plain_nights import plain_night
 from tests.support.worlds import community_events, config
@@ -77,7 +77,7 @@ def test_one_series_has_the_normal_interval_and_many_a_wider_one() -> None:
 def test_draws_do_not_depend_on_the_size_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = noisy_pair(np.random.default_rng(0))
     at_once = simultaneous_changes(ours, theirs, 0.05, seed=3)
-    monkeypatch.setattr(sys.modules["elsa_core.evaluate"], "BLOCK_WEIGHTS", 7 * N)
+    monkeypatch.setattr(elsa_core.bootstrap, "BLOCK_WEIGHTS", 7 * N)
     np.testing.assert_allclose(simultaneous_changes(ours, theirs, 0.05, seed=3), at_once)
 
 
@@ -239,9 +239,10 @@ def test_other_weights_of_event_types_are_another_task_wherever_they_are_configu
         )
 
     night = plain_night(weighted(["buy"]))
-    assert comparable_champion(Run(weighted(None, {"buy": 1.0}), "tonight")) == (night.run_id, "")
-    found, reason = comparable_champion(Run(weighted({"buy": 1.0, "view": 0.5}), "tonight"))
-    assert found is None and reason.endswith("interactions.event_values has changed")
+    same = Run(weighted(None, {"buy": 1.0}), "another", replaces=night.run_id)
+    assert find_champion(same) == Champion(night.run_id)
+    other = Run(weighted({"buy": 1.0, "view": 0.5}), "another", replaces=night.run_id)
+    assert find_champion(other).why_not_comparable.endswith("interactions.event_values has changed")
 
 
 @pytest.mark.parametrize(

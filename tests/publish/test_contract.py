@@ -10,7 +10,7 @@ import pytest
 
 from tasks.publish.tables import ContractBroken, _check_contract
 from tasks.run.handles import Outcome
-from tasks.run.warehouse import Run
+from tasks.run.run import Run
 from tests.support.plain_nights import plain_night
 from tests.support.published_state import by_duckdb_1_5
 from tests.support.worlds import config
@@ -103,11 +103,11 @@ def test_a_refresh_looks_at_the_users_whose_rows_are_new(check: str, published: 
 
 
 def test_tables_that_break_the_contract_are_never_published(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from elsa_core import Model
+    from elsa_core import Elsa
 
-    honest = Model.recommend
+    honest = Elsa.recommend
     monkeypatch.setattr(
-        Model,
+        Elsa,
         "recommend",
         lambda self, X, k, also_exclude=None, allowed=None: honest(self, X, k, exclude_seen=also_exclude is None),
     )
@@ -117,11 +117,11 @@ def test_tables_that_break_the_contract_are_never_published(world: Path, monkeyp
     assert list((world / "warehouse" / "published").iterdir()) == []
 
 
-def test_columns_are_those_that_the_readme_promises(published: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+def test_columns_are_those_that_the_docs_promise(published: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tables.md").read_text()
     promised = {
         table: [column.split()[0] for column in columns.split(", ") if column != "…"]
-        for table, columns in re.findall(r"^\| `([a-z_]+)` \| ([^|`]+) \|", readme, re.MULTILINE)
+        for table, columns in re.findall(r"^\| `([a-z_]+)` \| ([^|`]+) \|", page, re.MULTILINE)
     }
     with duckdb.connect(str(published), read_only=True) as connection:
         found = connection.execute(

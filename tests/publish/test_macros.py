@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from elsa_core import Ease, Model
+from elsa_core import Ease, Elsa
 from tests.support.published_file import (
     Ids,
     random_ease,
@@ -45,7 +45,7 @@ class World:
     """A published file, and what it was made from."""
 
     path: Path
-    model: Model | Ease
+    model: Elsa | Ease
     X: sparse.csr_array
     user_ids: Ids
     item_ids: Ids
@@ -56,7 +56,7 @@ class World:
         return self.X.toarray().astype(np.float64) @ weights_of(self.model)
 
 
-Made = tuple[Model | Ease, sparse.csr_array, Ids, Ids]  # what a world is published from
+Made = tuple[Elsa | Ease, sparse.csr_array, Ids, Ids]  # what a world is published from
 
 
 @st.composite
@@ -198,7 +198,7 @@ def test_scores_of_long_histories_hold_to_a_millionth_of_the_users_largest(tmp_p
     X = (rng.random((30, 600)) < 0.6) * rng.integers(1, 6, (30, 600))
     X[-1, :-1], X[0, -1] = np.maximum(X[-1, :-1], 1), 1
     world_ids = [*range(30)], [*range(600)]
-    model, X = Model(A, [], 0, scale=0.9), sparse.csr_array(X.astype(np.float32))
+    model, X = Elsa(A, [], 0, scale=0.9), sparse.csr_array(X.astype(np.float32))
     path = write_published(tmp_path, model, X, *world_ids, recommendations={"k": 8, "neighbors": 4})
     expected = World(path, model, X, *world_ids).scores
     largest = np.abs(expected).max(axis=1)

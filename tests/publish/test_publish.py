@@ -19,11 +19,15 @@ import pytest
 import yaml
 
 from tasks.errors import InputError, WarehouseBusy
-from tasks.publish.history import publish_again, roll_back
-from tasks.publish.publication import publish
+from tasks.publish.publication import publish_again, roll_back
+from tasks.publish.publish import publish
 from tasks.run.handles import Outcome, Tables, Verdict
+from tasks.run.index import list_runs
 from tasks.run.lock import me
-from tasks.run.warehouse import current_run_id, end_run, list_runs, open_run, publications, read_manifest
+from tasks.run.manifest import read_manifest, write_manifest
+from tasks.run.publications import publications
+from tasks.run.run import end_run, open_run
+from tasks.run.warehouse import Warehouse
 from tests.support.killed_nights import WORKERS
 from tests.support.plain_nights import plain_night
 from tests.support.published_state import snapshot
@@ -41,7 +45,7 @@ def publish_a_copy(
     Its popular items lie beside it as a Parquet file. It is a night or a refresh.
     """
     with open_run(config(**changes), resume, "nightly" if is_night else "refresh") as run:
-        path = run.warehouse / "published" / f"{run.run_id}.duckdb.unfinished"
+        path = run.warehouse.unfinished_tables(run.run_id)
         shutil.copyfile(template, path)
         path.chmod(0o644)
         with duckdb.connect(str(path)) as connection:
@@ -55,9 +59,9 @@ def publish_a_copy(
             connection.execute(f"create view popular_items as from read_parquet('{beside}')")
             seen = connection.execute(VERSION).fetchall()[0]
         for name in ("evaluation_model", "model"):
-            (run.folder / name).mkdir()
-        (run.folder / "train.npz").touch()
-        (run.folder / "metrics.parquet").touch()
+            (run.files.folder / name).mkdir()
+        (run.files.folder / "train.npz").touch()
+        (run.files.folder / "metrics.parquet").touch()
         if is_night:
             run.record("gate", Verdict("", True, "", 0.0, (), ()))
         publish.fn(run, Tables(path.name, 0, 0, 0))
@@ -82,13 +86,13 @@ def test_readers_see_whole_versions_only_and_never_hold_up_the_writer(world: Pat
         for n in range(1, 51):
             run_id, version = publish_a_copy(template, n)
             shown.add(version)
-            assert current_run_id(warehouse) == run_id
+            assert Warehouse(warehouse).current_run_id == run_id
             if n % 5 == 0:
                 roll_back(config())
                 n_rollbacks += 1
-                assert current_run_id(warehouse) != run_id
+                assert Warehouse(warehouse).current_run_id != run_id
         assert since_the_beginning.execute(VERSION).fetchall()[0] in shown
-    assert n_rollbacks == 10 and len(publications(warehouse)) == 61
+    assert n_rollbacks == 10 and len(publications(Warehouse(warehouse))) == 61
     assert len(found) > 10, "they saw many versions"
     assert found <= shown
 
@@ -98,17 +102,17 @@ def test_the_way_back_and_its_record(world: Path, template: Path) -> None:
     second, third = (publish_a_copy(template, n)[0] for n in (1, 2))
     assert roll_back(config()) == (second, third)
     assert roll_back(config(), reason="prices were wrong") == (first, second)
-    assert current_run_id(warehouse) == first
+    assert Warehouse(warehouse).current_run_id == first
     with pytest.raises(InputError, match=f"no run before {first} has its tables still"):
         roll_back(config())
     assert publish_again(config(), third) == first
-    assert current_run_id(warehouse) == third
+    assert Warehouse(warehouse).current_run_id == third
     with pytest.raises(InputError, match="is what readers get already"):
         publish_again(config(), third)
     with pytest.raises(InputError, match=rf"no tables of a run nonsense.*{first}, {second}, {third}"):
         roll_back(config(), "nonsense")
     record = [
-        (one["action"], one["replaced"], one["run_id"], one["by"], one["reason"]) for one in publications(warehouse)
+        (one.action, one.replaced, one.run_id, one.by, one.reason) for one in publications(Warehouse(warehouse))
     ]
     assert record == [
         ("publish", None, first, ME, None),
@@ -118,7 +122,7 @@ def test_the_way_back_and_its_record(world: Path, template: Path) -> None:
         ("rollback", second, first, ME, "prices were wrong"),
         ("publish again", first, third, ME, None),
     ]
-    assert {run["status"] for run in list_runs(warehouse)} == {"published"}
+    assert {run.status for run in list_runs(Warehouse(warehouse))} == {"published"}
 
 
 def test_the_way_back_leads_to_what_readers_had_before_whenever_it_was_begun(world: Path, template: Path) -> None:
@@ -183,17 +187,17 @@ def test_what_fails_before_or_after_the_flip_says_what_readers_get(
         patch.setattr(Path, "symlink_to", full)
         with pytest.raises(InputError, match=r"cannot be written to: .*No space left.*readers keep the tables they"):
             roll_back(config())
-    assert current_run_id(world / "warehouse") == second
+    assert Warehouse(world / "warehouse").current_run_id == second
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.publish.history.sync", full)
+        patch.setattr("tasks.publish.publication.sync", full)
         with pytest.raises(InputError, match=f"No space left.*readers get the tables of run {template.stem} already"):
             roll_back(config())
-    assert current_run_id(world / "warehouse") == template.stem
+    assert Warehouse(world / "warehouse").current_run_id == template.stem
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.publish.publication.prune", full)
+        patch.setattr("tasks.publish.publish.prune", full)
         with pytest.raises(InputError, match=r"No space left.*readers get the tables of run \S+ already"):
             publish_a_copy(template, 2)
-    assert list_runs(world / "warehouse")[-1]["status"] == "published"
+    assert list_runs(Warehouse(world / "warehouse"))[-1].status == "published"
 
 
 def test_the_way_back_is_short(world: Path, template: Path) -> None:
@@ -208,7 +212,7 @@ def test_the_way_back_is_short(world: Path, template: Path) -> None:
         command = [sys.executable, "-c", script]
         found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.splitlines()[-1] == "[]"
-    assert current_run_id(world / "warehouse") == template.stem
+    assert Warehouse(world / "warehouse").current_run_id == template.stem
 
 
 def test_a_flip_whose_record_was_lost_is_recorded_afterwards(world: Path, template: Path) -> None:
@@ -216,7 +220,7 @@ def test_a_flip_whose_record_was_lost_is_recorded_afterwards(world: Path, templa
     lines = (warehouse / "publications.jsonl").read_text()
     second = publish_a_copy(template, 1)[0]
     (warehouse / "publications.jsonl").write_text(lines)  # died between flip and record
-    assert [one["run_id"] for one in publications(warehouse)] == [template.stem, second]
+    assert [one.run_id for one in publications(Warehouse(warehouse))] == [template.stem, second]
     third = publish_a_copy(template, 2)[0]
     written = [json.loads(line)["run_id"] for line in (warehouse / "publications.jsonl").read_text().splitlines()]
     assert written == [template.stem, second, third]
@@ -232,7 +236,7 @@ def test_a_file_that_is_not_what_its_name_says_is_not_published(world: Path, tem
     (folder / f"{second}.duckdb").write_bytes(b"\0" * 5000)
     with pytest.raises(InputError, match=f"{second}.duckdb cannot be opened"):
         roll_back(config(), second)
-    assert current_run_id(world / "warehouse") == third
+    assert Warehouse(world / "warehouse").current_run_id == third
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut"])
@@ -242,14 +246,14 @@ def test_tables_whose_parquet_files_are_damaged_are_not_published(damage: str, w
     path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match=rf"{second}.duckdb: its table popular_items cannot be opened"):
         roll_back(config())
-    assert current_run_id(world / "warehouse") == third
+    assert Warehouse(world / "warehouse").current_run_id == third
 
 
 def test_after_a_rollback_the_run_that_readers_get_is_the_champion(world: Path, first_night: Outcome) -> None:
     plain_night(config())
     roll_back(config())
     third = plain_night(config())
-    stages = read_manifest(world / "warehouse" / "runs" / third.run_id)["stages"]
+    stages = read_manifest(world / "warehouse" / "runs" / third.run_id).stages
     assert stages["evaluate"]["champion"] == first_night.run_id
     assert stages["train"]["started_from"] == first_night.run_id
 
@@ -257,14 +261,14 @@ def test_after_a_rollback_the_run_that_readers_get_is_the_champion(world: Path, 
 def test_a_rollback_during_a_night_is_not_overruled_by_it(world: Path, template: Path) -> None:
     publish_a_copy(template, 1)
     with (
-        pytest.raises(InputError, match=r"were led from run \S+ to \S+ while this run was under way"),
+        pytest.raises(InputError, match=r"switched from run \S+ to \S+ while this run was at work"),
         open_run(config()) as run,
     ):
         assert roll_back(config())[0] == template.stem, "a night does not hold up the way back"
-        unfinished = run.warehouse / "published" / f"{run.run_id}.duckdb.unfinished"
+        unfinished = run.warehouse.unfinished_tables(run.run_id)
         shutil.copyfile(template, unfinished)
         publish.fn(run, Tables(unfinished.name, 0, 0, 0))
-    assert current_run_id(world / "warehouse") == template.stem
+    assert Warehouse(world / "warehouse").current_run_id == template.stem
 
 
 def test_what_is_kept_and_what_goes(world: Path, template: Path) -> None:
@@ -274,9 +278,7 @@ def test_what_is_kept_and_what_goes(world: Path, template: Path) -> None:
     names = {path.stem for path in warehouse.glob("published/*.duckdb")}
     assert names == set(runs), "within the grace time nothing goes"
     roll_back(config(), runs[0])
-    long_ago = time.time() - 2 * 3600
-    for path in (*warehouse.glob("published/*.duckdb"), *warehouse.glob("runs/*/manifest.json")):
-        os.utime(path, (long_ago, long_ago))
+    age_runs(warehouse, hours=2)
     age_publications(warehouse, hours=2)
     roll_back(config(), runs[1])  # readers left runs[0] just now
     last = publish_a_copy(template, 9, publication={"keep": 2, "grace_hours": 1.0})[0]
@@ -306,6 +308,30 @@ def test_a_run_begins_by_removing_tables_without_their_file(world: Path, templat
         assert {path.name for path in published.glob("*/")} == {second}
 
 
+def age_runs(warehouse: Path, hours: float) -> None:
+    """As if all runs had been so much earlier; what is recorded counts, not when files were changed."""
+    for folder in warehouse.glob("runs/*/"):
+        manifest = read_manifest(folder)
+        times = {
+            name: (datetime.fromisoformat(at) - timedelta(hours=hours)).isoformat()
+            for name in ("started_at", "finished_at")
+            if (at := getattr(manifest, name))
+        }
+        write_manifest(folder, manifest.model_copy(update=times))
+
+
+def test_a_copied_warehouse_keeps_what_the_original_would(world: Path, template: Path) -> None:
+    """Copying changes the times of files."""
+    warehouse = world / "warehouse"
+    soon = {"publication": {"keep": 1, "grace_hours": 1.0}}
+    publish_a_copy(template, 1, **soon)
+    age_runs(warehouse, hours=2)
+    age_publications(warehouse, hours=2)
+    last = publish_a_copy(template, 2, **soon)[0]
+    assert {path.stem for path in warehouse.glob("published/*.duckdb")} >= {last}
+    assert not template.exists()
+
+
 def age_publications(warehouse: Path, hours: float) -> None:
     path = warehouse / "publications.jsonl"
     entries = [json.loads(line) for line in path.read_text().splitlines()]
@@ -319,13 +345,12 @@ def test_the_current_run_stays_however_old_it_is(world: Path, template: Path) ->
     roll_back(config())
     warehouse = world / "warehouse"
     age_publications(warehouse, hours=10_000)
-    for path in (*warehouse.glob("published/*.duckdb"), *warehouse.glob("runs/*/manifest.json")):
-        os.utime(path, (0, 0))
-    from tasks.publish.history import prune
+    age_runs(warehouse, hours=10_000)
+    from tasks.publish.retention import prune
 
     with open_run(config(publication={"keep": 1, "grace_hours": 0.0})) as run:
         prune(run)
-    assert current_run_id(warehouse) == template.stem and template.exists()
+    assert Warehouse(warehouse).current_run_id == template.stem and template.exists()
     assert (warehouse / "runs" / template.stem / "model" / "model.safetensors").exists()
 
 
@@ -346,7 +371,7 @@ def test_a_forced_publication_says_who_and_why(world: Path, tables) -> None:
     words = f"{ME} forced it at {datetime.now(UTC):%Y-%m-%d} "
     assert "at least 1.1" in outcome.reasons[0] and words in outcome.reasons[1]
     assert outcome.reasons[1].endswith("the shop opens today")
-    assert read_manifest(world / "warehouse" / "runs" / outcome.run_id)["reasons"] == list(outcome.reasons)
+    assert read_manifest(world / "warehouse" / "runs" / outcome.run_id).reasons == list(outcome.reasons)
     assert tables("select verdict from gate_checks where name = 'forced'") == [(outcome.reasons[1],)]
     assert plain_night(config(), force_reason="not needed").reasons == (), "what passes is not forced"
 
@@ -357,7 +382,7 @@ def test_a_force_does_not_reach_the_contract(world: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(tasks.publish.tables, "_check_contract", broken)
     with pytest.raises(tasks.publish.tables.ContractBroken):
         plain_night(config(), force_reason="whatever")
-    assert current_run_id(world / "warehouse") is None
+    assert Warehouse(world / "warehouse").current_run_id is None
 
 
 def broken(*_: object) -> None:
@@ -419,15 +444,17 @@ def test_a_living_owner_is_named(world: Path, holder) -> None:
     process.kill()
     process.join()
     with open_run(config()):
-        assert [run["status"] for run in list_runs(world / "warehouse")] == ["died", "running"]
-    assert list_runs(world / "warehouse")[0]["status"] == "died"
+        assert [run.status for run in list_runs(Warehouse(world / "warehouse"))] == ["died", "running"]
+    assert list_runs(Warehouse(world / "warehouse"))[0].status == "died"
 
 
 def test_a_run_waits_if_it_may(world: Path, holder, capfd: pytest.CaptureFixture) -> None:
     process = holder(2)
     with open_run(config(lock_wait_seconds=60.0)) as run:
-        assert [one["status"] for one in list_runs(world / "warehouse")][:1] == ["failed"] or not process.is_alive()
-        assert run.folder.exists()
+        assert [one.status for one in list_runs(Warehouse(world / "warehouse"))][:1] == [
+            "failed"
+        ] or not process.is_alive()
+        assert run.files.folder.exists()
     assert f"waiting up to 60 s for another run ({ME}, pid {process.pid}" in capfd.readouterr().err
     process.join()
 
@@ -443,7 +470,9 @@ def test_a_file_in_the_place_of_the_link_is_not_overwritten(world: Path, templat
     assert link.read_text() == "mine"
     link.unlink()
     roll_back(config(), second)
-    assert current_run_id(world / "warehouse") == second, "once it is moved away, the way back mends the link"
+    assert Warehouse(world / "warehouse").current_run_id == second, (
+        "once it is moved away, the way back mends the link"
+    )
 
 
 @pytest.mark.parametrize("model", ["evaluation_model", "model"])

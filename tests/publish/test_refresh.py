@@ -11,7 +11,7 @@ import yaml
 
 import tasks.publish.incremental
 import tasks.publish.tables
-from elsa_core import Model
+from elsa_core import Elsa
 from flows.cli import main
 from flows.refresh import refresh
 from tasks.errors import InputError
@@ -19,8 +19,10 @@ from tasks.publish.tables import ContractBroken
 from tasks.read.terminal import digest_of_tables
 from tasks.report.report import find_report
 from tasks.run.handles import Outcome
+from tasks.run.index import list_runs
 from tasks.run.lock import locked
-from tasks.run.warehouse import current_run_id, list_runs, read_manifest, write_json
+from tasks.run.manifest import read_manifest, write_manifest
+from tasks.run.warehouse import Warehouse
 from tests.support.plain_nights import plain_night, plain_refresh
 from tests.support.published_state import by_duckdb_1_5
 from tests.support.worlds import N_ITEMS, N_USERS, community_events, config, copy_world, make_world
@@ -88,7 +90,7 @@ def test_a_refresh_gives_what_a_full_materialisation_gives(
     assert f"of {N_USERS + 2} users have something new" in log
     n_computed = int(log.split(f" of {N_USERS + 2} users have something new")[0].split()[-1])
     assert n_computed == 7, "three with something new, two new ones, and two with popular items only"
-    report = Path("warehouse/runs", current_run_id(Path("warehouse")), "report.html").read_text()
+    report = Path("warehouse/runs", Warehouse(Path("warehouse")).current_run_id, "report.html").read_text()
     assert f"Tables made anew with the model of run {night.run_id}; nothing was trained or judged." in report
     assert f"The report of run {night.run_id} has those of the model" in report and "Drift was not judged" in report
     assert "Training loss" not in report and "passed every check" not in report
@@ -99,7 +101,7 @@ def test_a_refresh_gives_what_a_full_materialisation_gives(
     assert tables(f"select count(*) from user_topk where user_id = 5 and item_id != {unseen(5)}") == [(10,)]
     assert tables("select count(*) from user_topk where user_id = 9001 and source = 'personal'") == [(10,)]
     assert tables("select count(*) from item_neighbors where 500 in (item_id, neighbor_item_id)") == [(0,)]
-    run_id = current_run_id(world / "warehouse")
+    run_id = Warehouse(world / "warehouse").current_run_id
     assert run_id != night.run_id
     assert tables("select run_id, model_run_id from run_info") == [(run_id, night.run_id)]
     assert "epoch" not in log, "nothing is trained"
@@ -186,7 +188,10 @@ def test_where_another_run_is_under_way_it_is_skipped(night: Outcome, capsys: py
         assert main(["refresh", "--config", "my.yaml"]) == 5
     assert (state.is_completed(), state.name) == (True, "Skipped") and "in use by another run" in state.message
     assert "in use by another run" in capsys.readouterr().err
-    assert current_run_id(Path("warehouse")) == night.run_id and len(list_runs(Path("warehouse"))) == 1
+    assert (
+        Warehouse(Path("warehouse")).current_run_id == night.run_id
+        and len(list_runs(Warehouse(Path("warehouse")))) == 1
+    )
 
 
 @pytest.mark.usefixtures("night")
@@ -204,13 +209,13 @@ def test_who_is_gone_leaves_nothing_behind(
 
 def test_broken_rows_of_a_refresh_are_not_published(night: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
     add(new_events())
-    honest = Model.recommend
+    honest = Elsa.recommend
     with monkeypatch.context() as patch:
         forgetful = lambda self, X, k, also_exclude=None, allowed=None: honest(self, X, k, exclude_seen=False)  # noqa: E731
-        patch.setattr(Model, "recommend", forgetful)
+        patch.setattr(Elsa, "recommend", forgetful)
         with pytest.raises(ContractBroken, match=r"no_seen_item: \d+ rows, such as \[\((5|6|7|9001|9002), "):
             plain_refresh(config(**settings()))
-    assert current_run_id(Path("warehouse")) == night.run_id
+    assert Warehouse(Path("warehouse")).current_run_id == night.run_id
     assert [path.stem for path in Path("warehouse/published").iterdir()] == [night.run_id]
 
 
@@ -260,7 +265,7 @@ def test_a_file_of_an_older_version_makes_everything_anew(logged: list[str]) -> 
     folder = Path("warehouse/runs") / published.stem  # whose version recorded no digests either
     manifest = read_manifest(folder)
     del manifest["published"]
-    write_json(folder / "manifest.json", manifest)
+    write_manifest(folder, manifest)
     plain_refresh(config(**settings()))
     assert "have something new" not in "\n".join(logged)
     assert published_digest()
@@ -341,7 +346,7 @@ def test_one_refresh_after_another_and_then_a_night(
     with duckdb.connect("warehouse/current.duckdb", read_only=True) as connection:
         rows = connection.execute("select observed from drift where metric = 'events' order by run_id").fetchall()
     assert len(rows) == 2 and 5 <= rows[1][0] <= 15, "the night judges all that came since the last one"
-    assert [run["status"] for run in list_runs(world / "warehouse")] == ["published"] * 6
+    assert [run.status for run in list_runs(Warehouse(world / "warehouse"))] == ["published"] * 6
 
 
 def test_without_a_published_model_it_is_refused(world: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 from pydantic import ValidationError
 from scipy import sparse
 
-from elsa_core import Model
+from elsa_core import Elsa
 from tasks.errors import InputError
-from tasks.run.warehouse import open_run
+from tasks.run.run import open_run
 from tests.support.plain_nights import plain_night
 from tests.support.published_file import no_rules, random_histories, random_model, write_published
 from tests.support.worlds import N_ITEMS, config
@@ -178,7 +178,7 @@ def test_large_tables_are_parquet_files_and_answer_alike_from_anywhere(
 def test_a_tables_size_is_that_of_its_own_rows(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     A = rng.standard_normal((N, 100)).astype(np.float32)
-    model = Model(A / np.linalg.norm(A, axis=1, keepdims=True), [], 0)
+    model = Elsa(A / np.linalg.norm(A, axis=1, keepdims=True), [], 0)
     path = write_published(
         tmp_path, model, random_histories(N, N, rng), list(range(N)), list(range(N)),
         recommendations={"k": 10, "neighbors": 5, "max_table_size": "11KB"},

@@ -113,10 +113,10 @@ def test_artifacts_are_harmless(first_night: Outcome, monkeypatch: pytest.Monkey
     monkeypatch.setattr(report, "create_link_artifact", lambda link, link_text, key: made.update({key: link}))
     run = report.Run(config(), first_night.run_id)
     facts = report.collect_facts(run)
-    facts["manifest"]["reasons"] = HOSTILE
+    facts["manifest"].reasons = HOSTILE
     facts["lead"] = HOSTILE[0]
     facts["gate"] = [{"passed": False, "verdict": text} for text in HOSTILE]
-    report._create_artifacts(facts, run.folder / "report.html")
+    report._create_artifacts(facts, run.files.folder / "report.html")
     verdict = made["verdict"]
     for line in verdict.replace(f"`elsa report {run.run_id}`", "").splitlines():
         assert not HARMFUL.search(line) and len(line) < 310, line[:300]

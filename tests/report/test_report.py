@@ -18,7 +18,9 @@ from tasks.report import charts as pictures
 from tasks.report import report
 from tasks.report.facts import _lead, collect_facts
 from tasks.report.report import find_report, write_report
-from tasks.run.warehouse import Run, connect, open_run, read_manifest
+from tasks.run.database import connect
+from tasks.run.manifest import Manifest, read_manifest, write_manifest
+from tasks.run.run import Run, open_run
 from tests.support.plain_nights import plain_night
 from tests.support.three_nights import ODD_TITLE, ODD_USER, Nights
 from tests.support.worlds import config
@@ -90,11 +92,11 @@ def test_numbers_are_those_of_the_run(nights: Nights) -> None:
         form = "{:.2f}" if row["metric"] == "novelty" else "{:.4f}"
         value, low, high = (form.format(row[part]) for part in ("value", "low", "high"))
         assert f"{value} {low} – {high}" in page.text, row
-    for verdict in read_manifest(nights.folder(AGAIN))["stages"]["gate"]["checks"]:
+    for verdict in read_manifest(nights.folder(AGAIN)).stages["gate"]["checks"]:
         assert verdict.split(": ", 1)[1] in page.text
     (row,) = pl.read_parquet(nights.folder(AGAIN) / "drift.parquet").filter(metric="active_users").to_dicts()
     assert f"active users not judged yet {row['value']:g} – –" in page.text
-    n_events = read_manifest(nights.folder(AGAIN))["stages"]["ingest"]["n_events"]
+    n_events = read_manifest(nights.folder(AGAIN)).stages["ingest"]["n_events"]
     assert f"events {n_events:,} {n_events - 600:,} +600" in page.text
 
 
@@ -115,7 +117,7 @@ def test_titles_and_ids_are_text(nights: Nights) -> None:
         item = look_up_item(connection, "7")
     facts = collect_facts(Run(nights.config, nights.run_ids[PUBLISHED]))
     facts["lists"]["users"], facts["lists"]["items"] = [odd], [item]
-    facts["manifest"]["reasons"] = [ODD_TITLE]
+    facts["manifest"].reasons = [ODD_TITLE]
     path = report._write(Run(nights.config, nights.run_ids[PUBLISHED]), facts)
     page = Page(path)
     assert f"User {ODD_USER}" in page.text and page.text.count(ODD_TITLE) >= 2
@@ -129,38 +131,42 @@ def test_a_night_that_failed_gets_what_there_is(nights: Nights) -> None:
     assert "Failed The run stopped before its first stage was finished" in page.text
     assert "RuntimeError: the <disk> is full" in page.text
     assert "did not come to an evaluation" in page.text
-    shutil.rmtree(run.folder)
+    shutil.rmtree(run.files.folder)
 
 
 def test_what_became_of_a_run_is_said_as_it_was(nights: Nights) -> None:
     manifest = read_manifest(nights.folder(AGAIN))
     forced = [{"name": "forced"}]
-    start = manifest["started_at"]
+    start = manifest.started_at
+
+    def but(**changes: object) -> Manifest:
+        return manifest.model_copy(update=changes)
+
     assert _lead(manifest, []) == "The model passed every check of the gate, and readers got its tables."
-    assert "Published all the same" in _lead(manifest | {"reasons": ["worse", "forced"]}, forced)
-    assert _lead(manifest | {"reasons": ["OSError: full"]}, []).endswith("Afterwards something went wrong:")
+    assert "Published all the same" in _lead(but(reasons=["worse", "forced"]), forced)
+    assert _lead(but(reasons=["OSError: full"]), []).endswith("Afterwards something went wrong:")
     for status in ("crashed", "cancelled", "failed"):
-        assert _lead(manifest | {"status": status}, []) == "The run stopped after publish. Nothing was published."
-    assert "ended without a word" in _lead(manifest | {"status": "died"}, [])
-    resumed = manifest | {"status": "failed", "started_at": "2999" + start[4:], "is_resumed": True}
+        assert _lead(but(status=status), []) == "The run stopped after publish. Nothing was published."
+    assert "ended without a word" in _lead(but(status="died"), [])
+    resumed = but(status="failed", started_at="2999" + start[4:], is_resumed=True)
     assert "before its first stage was finished" in _lead(resumed, []) and "earlier attempts" in _lead(resumed, [])
-    assert "is at work; publish is done" in _lead(manifest | {"status": "running"}, [])
-    assert "keep the tables of run X." in _lead(manifest | {"status": "rejected", "replaces": "X"}, [])
+    assert "is at work; publish is done" in _lead(but(status="running"), [])
+    assert "keep the tables of run X." in _lead(but(status="rejected", replaces="X"), [])
 
 
 def test_a_night_is_put_beside_what_readers_had(nights: Nights) -> None:
-    path = nights.folder(REJECTED) / "manifest.json"
     manifest = read_manifest(nights.folder(REJECTED))
-    path.write_text(json.dumps(manifest | {"replaces": nights.run_ids[PUBLISHED]}))  # after a rollback
+    after_a_rollback = manifest.model_copy(update={"replaces": nights.run_ids[PUBLISHED]})
+    write_manifest(nights.folder(REJECTED), after_a_rollback)
     page = rewritten(nights, REJECTED)
-    path.write_text(json.dumps(manifest))
+    write_manifest(nights.folder(REJECTED), manifest)
     assert f"Beside run {nights.run_ids[PUBLISHED]}" in page.text
 
 
 def test_a_run_without_the_compared_metric_does_not_spoil_the_others(nights: Nights) -> None:
     odd = nights.warehouse / "runs" / "20190101T030000_000000"
     shutil.copytree(nights.folder(PUBLISHED), odd)
-    (odd / "manifest.json").write_text(json.dumps(read_manifest(odd) | {"run_id": odd.name, "status": "failed"}))
+    write_manifest(odd, read_manifest(odd).model_copy(update={"run_id": odd.name, "status": "failed"}))
     metrics = pl.read_parquet(odd / "metrics.parquet")
     metrics.filter(pl.col("model") == "popularity").write_parquet(odd / "metrics.parquet")
     page = rewritten(nights, AGAIN)
@@ -178,7 +184,7 @@ def test_a_report_is_of_how_the_run_stands(nights: Nights) -> None:
     assert "RuntimeError: the second end" in Page(find_report(nights.config, run.run_id)).text
     made = died.stat().st_mtime_ns
     assert find_report(nights.config, run.run_id).stat().st_mtime_ns == made, "what is true is not made anew"
-    shutil.rmtree(run.folder)
+    shutil.rmtree(run.files.folder)
 
 
 def test_what_stages_took_is_shown_where_it_was_measured(nights: Nights) -> None:
@@ -202,8 +208,7 @@ def test_the_history_is_of_the_last_30_nights(nights: Nights) -> None:
     made = [nights.warehouse / "runs" / f"201901{day:02}T030000_000000" for day in range(1, 32)]
     for folder in made:
         shutil.copytree(nights.folder(PUBLISHED), folder)
-        manifest = read_manifest(folder) | {"run_id": folder.name, "status": "rejected"}
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+        write_manifest(folder, read_manifest(folder).model_copy(update={"run_id": folder.name, "status": "rejected"}))
     page = rewritten(nights, AGAIN)
     for folder in made:
         shutil.rmtree(folder)
@@ -249,7 +254,7 @@ def test_a_report_that_fails_does_not_undo_a_night(nights: Nights, monkeypatch: 
     state = nightly(nights.rejecting, return_state=True)
     run_id = state.result().run_id
     assert state.name == "Rejected"
-    assert read_manifest(nights.warehouse / "runs" / run_id)["status"] == "rejected"
+    assert read_manifest(nights.warehouse / "runs" / run_id).status == "rejected"
     shutil.rmtree(nights.warehouse / "runs" / run_id)
 
 

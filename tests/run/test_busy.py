@@ -18,10 +18,11 @@ from flows import cli
 from flows.cli import main
 from tasks.data.ingest import ingest
 from tasks.errors import WarehouseBusy
-from tasks.publish.history import _require_whole
 from tasks.publish.incremental import reuse_earlier
+from tasks.publish.publication import _require_whole
 from tasks.read.score import score_file
-from tasks.run.warehouse import Run, connect, end_run, open_run
+from tasks.run.database import connect
+from tasks.run.run import Run, end_run, open_run
 from tests.support.published_file import NUMBERS, publish
 from tests.support.worlds import config, settings
 
@@ -149,9 +150,9 @@ def _end_as_night(run_id: str) -> None:
     """The manifest that the run of the published file would have left."""
     with open_run(config()) as run:
         end_run(run, "published")
-    manifest = (run.folder / "manifest.json").read_text().replace(run.run_id, run_id)
-    (run.folder.parent / run_id / "manifest.json").write_text(manifest)
-    run.folder.rename(run.folder.parent.parent / "away")
+    manifest = (run.files.folder / "manifest.json").read_text().replace(run.run_id, run_id)
+    (run.files.folder.parent / run_id / "manifest.json").write_text(manifest)
+    run.files.folder.rename(run.files.folder.parent.parent / "away")
 
 
 def test_a_refresh_says_so_too(held: Path) -> None:

@@ -25,24 +25,18 @@ import yaml
 from flows.cli import main
 from flows.explore import make_app
 from tasks.errors import InputError, RunUnderWay, WarehouseBusy
-from tasks.publish.history import prune, roll_back
+from tasks.publish.publication import prune, roll_back
 from tasks.report.report import find_report
 from tasks.run import durable as files
 from tasks.run import records
+from tasks.run.database import intact, openable
+from tasks.run.index import list_runs
 from tasks.run.lock import age, locked
 from tasks.run.logs import JsonLines
-from tasks.run.warehouse import (
-    Run,
-    current_run_id,
-    end_run,
-    intact,
-    list_runs,
-    open_run,
-    openable,
-    publications,
-    read_manifest,
-    write_json,
-)
+from tasks.run.manifest import Manifest, read_manifest, write_manifest
+from tasks.run.publications import publications
+from tasks.run.run import Run, end_run, open_run
+from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
 from tests.support.damages import cut, empty, folder, other, pipe
 from tests.support.plain_nights import plain_night, plain_refresh
@@ -78,7 +72,7 @@ def two_nights(made_two_nights: Path, world: Path, without_prefect: None) -> tup
     from tests.support.worlds import copy_world
 
     copy_world(made_two_nights, world)
-    first, second = (run["run_id"] for run in list_runs(WAREHOUSE))
+    first, second = (run.run_id for run in list_runs(Warehouse(WAREHOUSE)))
     records.begin_to_name()
     return first, second
 
@@ -137,7 +131,7 @@ def test_a_damaged_manifest_of_an_earlier_run_is_left_out_and_named_once(
         prune(run)
         end_run(run, "failed")
     assert main(["rollback", "--config", "my.yaml"]) == 0
-    assert current_run_id(WAREHOUSE.absolute()) == first
+    assert Warehouse(WAREHOUSE.absolute()).current_run_id == first
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -169,7 +163,7 @@ def test_a_column_of_another_kind_is_left_out_and_named(
     path = WAREHOUSE / "runs" / two_nights[0] / name
     pl.read_parquet(path).with_columns(pl.lit(value).alias(column)).write_parquet(path)
     stage = {"metrics.parquet": "evaluate", "gate_checks.parquet": "gate"}[name]
-    assert len(records.files_of_all_runs(WAREHOUSE.absolute(), list_runs(WAREHOUSE), stage, name)) == 1
+    assert len(records.files_of_all_runs(WAREHOUSE.absolute(), list_runs(Warehouse(WAREHOUSE)), stage, name)) == 1
     said = capfd.readouterr().err
     assert f"{path} is damaged: its column '{column}' is" in said and two_nights[1] not in said
 
@@ -238,7 +232,9 @@ def test_lost_lines_of_the_record_are_named_and_the_next_flip_writes_a_whole_one
     path = WAREHOUSE / "publications.jsonl"
     damaged = path.read_bytes()[:-20] + b"\n\xff\xfe\n[]\n" + b'{"at": "x"}\n'
     path.write_bytes(damaged)
-    assert [one["run_id"] for one in publications(WAREHOUSE)] == [first, second], "the symlink tells the last one"
+    assert [one.run_id for one in publications(Warehouse(WAREHOUSE))] == [first, second], (
+        "the symlink tells the last one"
+    )
     capfd.readouterr()
     assert main(["runs", "--config", "my.yaml"]) == 0
     assert capfd.readouterr().err.count("publications.jsonl is damaged: line 2, 3, 4, 5 cannot be used") == 1
@@ -260,8 +256,8 @@ def test_without_the_record_a_run_is_named_to_roll_back_to(
     with open_run(config(publication={"keep": 2, "grace_hours": 0.0})) as run:
         assert not [name for name in prune(run) if name.endswith(".duckdb")], "the runs say that they are published"
     assert main(["rollback", first, "--config", "my.yaml"]) == 0
-    assert current_run_id(WAREHOUSE) == first
-    assert [one["run_id"] for one in publications(WAREHOUSE)][-1] == first
+    assert Warehouse(WAREHOUSE).current_run_id == first
+    assert [one.run_id for one in publications(Warehouse(WAREHOUSE))][-1] == first
 
 
 def test_records_are_on_disk_before_they_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,7 +265,7 @@ def test_records_are_on_disk_before_they_count(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "fsync", lambda descriptor: steps.append("fsync"))
     replace = Path.replace
     monkeypatch.setattr(Path, "replace", lambda *paths: (steps.append("replace"), replace(*paths)))
-    write_json(tmp_path / "manifest.json", {})
+    write_manifest(tmp_path, {})
     assert steps == ["fsync", "replace", "fsync"]
 
 
@@ -298,14 +294,14 @@ def test_all_that_is_published_is_on_disk_before_its_digest_is_recorded(
         synced.append(os.readlink(f"/proc/self/fd/{descriptor}").removesuffix(".unfinished"))
         fsync(descriptor)
 
-    def record(path: Path, manifest: dict) -> None:
-        for name in manifest["published"]:
+    def record(folder: Path, manifest: Manifest) -> None:
+        for name in manifest.published:
             file = (WAREHOUSE / name).absolute()
             recorded[name] = str(file) in synced and str(file.parent) in synced
-        write_json(path, manifest)
+        write_manifest(folder, manifest)
 
     monkeypatch.setattr(os, "fsync", noted)
-    monkeypatch.setattr("tasks.publish.publication.write_json", record)
+    monkeypatch.setattr("tasks.publish.publish.write_manifest", record)
     plain_night(config())
     assert len(recorded) > 6 and all(recorded.values()), recorded
 
@@ -319,7 +315,7 @@ def test_a_planted_link_is_not_followed(name: str, two_nights: tuple[str, str]) 
     files.remove(folder / name)
     (folder / name).symlink_to(mine.absolute())
     for attempt in (
-        lambda: write_json(folder / "manifest.json", read_manifest(folder)) if name[0] == "m" else None,
+        lambda: write_manifest(folder, read_manifest(folder)) if name[0] == "m" else None,
         lambda: (folder / "report.html").unlink() or find_report(config(), two_nights[1]) if name[0] == "r" else None,
         lambda: roll_back(config(), first),
         lambda: plain_night(config()),
@@ -347,11 +343,11 @@ def test_a_run_that_goes_on_writes_through_no_link(two_nights: tuple[str, str]) 
     mine.write_text("mine")
     with pytest.raises(RuntimeError), open_run(config()) as run:
         raise RuntimeError
-    (run.folder / "log.jsonl").unlink()
+    (run.files.folder / "log.jsonl").unlink()
     for name in ("log.jsonl", "metrics.parquet", "reserve"):
-        (run.folder / name).symlink_to(mine.absolute())
+        (run.files.folder / name).symlink_to(mine.absolute())
     with open_run(config(), resume=run.run_id):
-        assert not (run.folder / "metrics.parquet").is_symlink()
+        assert not (run.files.folder / "metrics.parquet").is_symlink()
     assert mine.read_text() == "mine"
 
 
@@ -370,7 +366,7 @@ def test_damaged_tables_are_not_switched_to(damage: Callable[[Path], None], two_
     damage(path)
     with pytest.raises(InputError, match=rf"{path.name} (is damaged|cannot be opened)"):
         roll_back(config())
-    assert current_run_id(WAREHOUSE) == two_nights[1]
+    assert Warehouse(WAREHOUSE).current_run_id == two_nights[1]
 
 
 def test_a_rollback_does_not_undo_what_is_published_meanwhile(
@@ -383,7 +379,7 @@ def test_a_rollback_does_not_undo_what_is_published_meanwhile(
         patch.setattr(history, "require_tables", lambda *_: third.append(plain_night(config()).run_id))
         with pytest.raises(InputError, match=f"switched from run {two_nights[1]} to .*run this again"):
             roll_back(config())
-    assert current_run_id(WAREHOUSE) == third[0]
+    assert Warehouse(WAREHOUSE).current_run_id == third[0]
     assert roll_back(config()) == (two_nights[1], third[0]), "again, from the latter"
 
 
@@ -402,7 +398,7 @@ def test_a_publication_of_an_earlier_version_is_only_opened(two_nights: tuple[st
     folder = WAREHOUSE / "runs" / two_nights[0]
     manifest = read_manifest(folder)
     del manifest["published"]
-    write_json(folder / "manifest.json", manifest)
+    write_manifest(folder, manifest)
     assert roll_back(config()) == two_nights
 
 
@@ -466,10 +462,10 @@ def test_a_run_begins_whatever_is_in_the_lock(written: str, world: Path, capfd: 
     WAREHOUSE.mkdir()
     (WAREHOUSE / "lock").write_bytes(written.encode("latin-1"))
     with open_run(config()) as run:
-        assert [one["status"] for one in list_runs(WAREHOUSE)] == ["running"]
+        assert [one.status for one in list_runs(Warehouse(WAREHOUSE))] == ["running"]
         assert json.loads((WAREHOUSE / "lock").read_text())["run_id"] == run.run_id
         (WAREHOUSE / "lock").write_bytes(written.encode("latin-1"))
-        assert [one["status"] for one in list_runs(WAREHOUSE)] == ["running"]
+        assert [one.status for one in list_runs(Warehouse(WAREHOUSE))] == ["running"]
         with pytest.raises(InputError, match="in use by another run"), locked(WAREHOUSE / "lock"):
             pass
     assert len(capfd.readouterr().err) < 300
@@ -535,10 +531,10 @@ def test_events_that_are_whole_are_not_called_damaged(
 def test_events_are_read_within_the_memory_limit_and_only_for_errors_of_duckdb(
     two_nights: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import tasks.run.warehouse
+    import tasks.run.database
 
     read: list[str] = []
-    connect = tasks.run.warehouse.connect
+    connect = tasks.run.database.connect
 
     def counted(path: Path, own: Config, **named: Any) -> duckdb.DuckDBPyConnection:
         read.append(own.memory_limit)
@@ -546,9 +542,9 @@ def test_events_are_read_within_the_memory_limit_and_only_for_errors_of_duckdb(
 
     for error, expected in ((RuntimeError("a bug"), []), (duckdb.InternalException("a bug"), ["1GB"])):
         with pytest.raises(type(error), match="a bug"), open_run(config(memory_limit="1GB")) as run:
-            manifest = read_manifest(run.folder)
-            write_json(run.folder / "manifest.json", manifest | {"stages": {"ingest": {}}})
-            monkeypatch.setattr(tasks.run.warehouse, "connect", counted)
+            manifest = read_manifest(run.files.folder)
+            write_manifest(run.files.folder, manifest.model_copy(update={"stages": {"ingest": {}}}))
+            monkeypatch.setattr(tasks.run.database, "connect", counted)
             raise error
         assert read == expected
 
@@ -578,7 +574,7 @@ def test_what_a_resumed_run_writes_anew_is_no_damage(
     with monkeypatch.context() as patch, pytest.raises(RuntimeError):
         patch.setattr(flows.nightly, "check_candidates", fail)
         plain_night(config())
-    run_id = list_runs(WAREHOUSE)[-1]["run_id"]
+    run_id = list_runs(Warehouse(WAREHOUSE))[-1].run_id
     monkeypatch.setattr(Run, "record", fail)
     with pytest.raises(RuntimeError, match="a bug in the matrix"):
         plain_night(config(holdout={"test_share": 0.3, "validation_share": 0.2}), resume=run_id)
@@ -586,7 +582,7 @@ def test_what_a_resumed_run_writes_anew_is_no_damage(
 
 def test_an_error_that_only_names_the_warehouse_is_no_damage(world: Path, without_prefect: None) -> None:
     with pytest.raises(ValueError, match="option is bad") as raised, open_run(config()) as run:
-        raise ValueError(f"cannot frobnicate {run.folder}: option is bad")
+        raise ValueError(f"cannot frobnicate {run.files.folder}: option is bad")
     assert type(raised.value) is ValueError
 
 
@@ -633,8 +629,12 @@ def test_what_is_removed_while_a_run_is_under_way_is_named(
 
     def build_and_remove(run, interactions):
         handle = build_matrix.fn(run, interactions)
-        path = {"the run's folder": run.folder, "the warehouse": run.warehouse, "events.duckdb": run.events}
-        files.remove(path.get(removed, run.folder / removed))
+        path = {
+            "the run's folder": run.files.folder,
+            "the warehouse": run.warehouse,
+            "events.duckdb": run.warehouse.events,
+        }
+        files.remove(path.get(removed, run.files.folder / removed))
         return handle
 
     monkeypatch.setattr(flows.nightly, "build_matrix", build_and_remove)
@@ -653,7 +653,7 @@ def test_the_lock_says_who_is_at_work_whatever_the_clock_said(two_nights: tuple[
     changes = {"status": "running", "run_id": later, "started_at": started}
     path.write_text(json.dumps(manifest | changes))
     with open_run(config()) as run:
-        status = {one["run_id"]: one["status"] for one in list_runs(WAREHOUSE)}
+        status = {one.run_id: one.status for one in list_runs(Warehouse(WAREHOUSE))}
         assert status[run.run_id] == "running" and status[later] == "died"
         assert run.run_id > later, "in every list, the newest run is the last one"
     assert main(["runs", "--config", "my.yaml"]) == 0
@@ -677,13 +677,13 @@ def test_a_refresh_that_fails_early_is_filed_as_one(
     Path("data/ratings.parquet").write_text("no Parquet")
     with pytest.raises(InputError):
         plain_refresh(config())
-    failed = list_runs(WAREHOUSE)[-1]
-    run = report.Run(config(), failed["run_id"])
+    failed = list_runs(Warehouse(WAREHOUSE))[-1]
+    run = report.Run(config(), failed.run_id)
     keys: list[str] = []
     for name in ("create_markdown_artifact", "create_table_artifact", "create_link_artifact"):
         monkeypatch.setattr(report, name, lambda *_, key, **__: keys.append(key))
     facts = collect_facts(run)
-    report._create_artifacts(facts, run.folder / "report.html")
+    report._create_artifacts(facts, run.files.folder / "report.html")
     assert facts["is_refresh"] and keys == ["refresh"]
     assert report._template().render(facts)
     assert find_report(config(), None).parent.name == two_nights[1], "the newest night"
@@ -691,11 +691,11 @@ def test_a_refresh_that_fails_early_is_filed_as_one(
 
 def test_a_full_disk_is_recorded_in_the_room_that_was_kept(world: Path, without_prefect: None) -> None:
     with pytest.raises(InputError, match="No space left"), open_run(config()) as run:
-        assert (run.folder / "reserve").stat().st_size == 65_536
+        assert (run.files.folder / "reserve").stat().st_size == 65_536
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert not (run.folder / "reserve").exists()
-    [failed] = list_runs(WAREHOUSE)
-    assert failed["status"] == "failed" and "No space left" in failed["reasons"][0]
+    assert not (run.files.folder / "reserve").exists()
+    [failed] = list_runs(Warehouse(WAREHOUSE))
+    assert failed.status == "failed" and "No space left" in failed.reasons[0]
 
 
 def test_a_run_without_room_for_the_reserve_is_recorded_all_the_same(
@@ -708,9 +708,9 @@ def test_a_run_without_room_for_the_reserve_is_recorded_all_the_same(
     monkeypatch.setattr(Path, "write_bytes", write_a_part)
     with pytest.raises(InputError, match="No space left"), open_run(config()):
         pass
-    [failed] = list_runs(WAREHOUSE)
-    assert failed["status"] == "failed" and "No space left" in failed["reasons"][0]
-    assert not (WAREHOUSE / "runs" / failed["run_id"] / "reserve").exists()
+    [failed] = list_runs(Warehouse(WAREHOUSE))
+    assert failed.status == "failed" and "No space left" in failed.reasons[0]
+    assert not (WAREHOUSE / "runs" / failed.run_id / "reserve").exists()
 
 
 def test_a_line_for_which_there_is_no_room_is_left_out_without_a_word(capfd: pytest.CaptureFixture) -> None:

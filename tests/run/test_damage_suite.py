@@ -16,7 +16,7 @@ import flows.cli
 import flows.nightly
 from flows.cli import main
 from tasks.run import durable as files
-from tasks.run.warehouse import current_run_id
+from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
 from tests.support.damages import cut, empty, folder, other
 from tests.support.plain_nights import plain_flow, plain_night
@@ -205,7 +205,7 @@ def test_every_file(
     damage: str, when: Callable, made: Path, damaged_world: Path, capfd: pytest.CaptureFixture
 ) -> None:
     run_cases(paths_of(made), damage, when, made, damaged_world, capfd)
-    assert current_run_id(Path("warehouse").absolute())
+    assert Warehouse(Path("warehouse").absolute()).current_run_id
 
 
 @pytest.mark.parametrize("name", [".", "published", "runs"])

@@ -14,7 +14,8 @@ from flows.cli import main
 from tasks.errors import InputError
 from tasks.read.export import export_vectors
 from tasks.read.score import score_file
-from tasks.run.warehouse import connect, open_run
+from tasks.run.database import connect
+from tasks.run.run import open_run
 from tasks.settings.config import find_config, read_config
 from tests.support.plain_nights import plain_night, plain_refresh
 from tests.support.worlds import community_events, config, settings, write_world

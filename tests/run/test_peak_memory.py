@@ -11,7 +11,8 @@ import pytest
 
 from tasks.run.handles import Published
 from tasks.run.logs import PeakMemory, recorded_peak_bytes
-from tasks.run.warehouse import open_run, read_manifest
+from tasks.run.manifest import read_manifest
+from tasks.run.run import open_run
 from tests.support.worlds import config
 
 pytestmark = pytest.mark.skipif(recorded_peak_bytes() is None, reason="this system does not tell")
@@ -59,7 +60,7 @@ def test_a_run_leaves_the_kernels_record_and_no_thread(world: Path) -> None:
     assert threading.active_count() == n_threads
     after = recorded_peak_bytes()
     assert before <= after <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    assert 10 * MB < read_manifest(run.folder)["measured"]["publish"]["peak_bytes"] <= after
+    assert 10 * MB < read_manifest(run.files.folder).measured["publish"]["peak_bytes"] <= after
 
 
 def test_where_the_system_does_not_tell_there_is_no_peak(monkeypatch: pytest.MonkeyPatch) -> None:

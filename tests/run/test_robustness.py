@@ -17,8 +17,11 @@ from flows.hooks import record_end
 from flows.nightly import nightly
 from tasks.data.ingest import ingest
 from tasks.errors import InputError, ValidationFailed, WarehouseBusy
+from tasks.run.index import list_runs
+from tasks.run.manifest import read_manifest
 from tasks.run.retries import may_pass
-from tasks.run.warehouse import list_runs, open_run, read_manifest
+from tasks.run.run import open_run
+from tasks.run.warehouse import Warehouse
 from tests.support.worlds import community_events, config
 
 BUSY = """
@@ -43,14 +46,14 @@ def test_what_will_not_pass_is_tried_once_and_has_a_report(world: Path, caplog: 
     with pytest.raises(InputError, match="cannot be read"):
         nightly(config())
     assert "will start" not in caplog.text
-    [run] = list_runs(world / "warehouse")
-    report = (world / "warehouse" / "runs" / run["run_id"] / "report.html").read_text()
+    [run] = list_runs(Warehouse(world / "warehouse"))
+    report = (world / "warehouse" / "runs" / run.run_id / "report.html").read_text()
     assert "<title>Failed: run" in report and "cannot be read" in report
     with get_client(sync_client=True) as client:
         verdicts = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["verdict"])))
-    [verdict] = [one.data for one in verdicts if run["run_id"] in one.data]
+    [verdict] = [one.data for one in verdicts if run.run_id in one.data]
     assert verdict.startswith("**Failed**") and "cannot be read" in verdict
-    log = (world / "warehouse" / "runs" / run["run_id"] / "log.jsonl").read_text()
+    log = (world / "warehouse" / "runs" / run.run_id / "log.jsonl").read_text()
     assert "Traceback" in log, "for whoever looks for a defect"
 
 
@@ -84,7 +87,7 @@ def test_a_training_that_takes_too_long_is_stopped(world: Path) -> None:
     with pytest.raises(InputError, match=r"longer than training_timeout_seconds=2.* n_epochs"):
         nightly(endless)
     assert time.monotonic() - started < 120, "and not a million epochs"
-    assert [run["status"] for run in list_runs(world / "warehouse")] == ["failed"]
+    assert [run.status for run in list_runs(Warehouse(world / "warehouse"))] == ["failed"]
     assert nightly(config()).status == "published"
 
 
@@ -92,7 +95,7 @@ def test_a_training_that_takes_too_long_is_stopped(world: Path) -> None:
 def test_a_supervisor_records_how_a_run_ended_whose_process_is_gone(world: Path) -> None:
     with open_run(config()) as run:
         ingest.fn(run)
-        manifest = run.folder / "manifest.json"
+        manifest = run.files.folder / "manifest.json"
         manifest.write_text(manifest.read_text().replace('"flow_run_id": null', '"flow_run_id": "abc"'))
         left_behind = manifest.read_text()
     manifest.write_text(left_behind)
@@ -101,9 +104,9 @@ def test_a_supervisor_records_how_a_run_ended_whose_process_is_gone(world: Path)
         flow_run = SimpleNamespace(id=flow_run_id, parameters={"config": "my.yaml"}, deployment_id="a deployment")
         record_end(nightly, flow_run, Crashed(message="Flow run process exited with code -9"))
         status = {"another": "running", "abc": "crashed"}[flow_run_id]
-        assert read_manifest(run.folder)["status"] == status
-    assert read_manifest(run.folder)["reasons"] == ["Flow run process exited with code -9"]
-    report = (run.folder / "report.html").read_text()
+        assert read_manifest(run.files.folder).status == status
+    assert read_manifest(run.files.folder).reasons == ["Flow run process exited with code -9"]
+    report = (run.files.folder / "report.html").read_text()
     assert "<title>Crashed: run" in report and "Flow run process exited with code -9" in report
     assert "The run stopped after ingest. Nothing was published." in report
 
@@ -118,4 +121,4 @@ def test_a_night_that_drifts_and_is_let_through_is_called_so(world: Path) -> Non
         state = nightly(config(source=source, drift=drift), return_state=True)
         assert state.name == ("Published" if number < 2 else "Drifting")
     assert "events 60, expected" in state.message
-    assert list_runs(world / "warehouse")[-1]["status"] == "published"
+    assert list_runs(Warehouse(world / "warehouse"))[-1].status == "published"

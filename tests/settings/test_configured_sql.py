@@ -14,9 +14,11 @@ from tasks.data.ingest import ingest
 from tasks.data.validate import validate
 from tasks.errors import InputError
 from tasks.publish.rules import apply_rules
-from tasks.run.warehouse import connect, open_run
+from tasks.run.database import connect
+from tasks.run.run import open_run
 from tasks.settings.config import read_config
 from tasks.settings.configured_sql import check_expression, files_in, refused_functions
+from tests.support.plain_nights import events_of
 from tests.support.worlds import config, settings
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
@@ -185,8 +187,8 @@ def test_comments_at_the_end_take_nothing_with_them(world: Path) -> None:
     with open_run(changed) as run:
         handle = ingest.fn(run)
         assert 0 < handle.n_rejected < handle.n_read and set(handle.reasons) == {"low"}
-        assert validate.fn(run).n_warnings == 0
-        rules = apply_rules.fn(run)
+        assert validate.fn(run, events_of(run)).n_warnings == 0
+        rules = apply_rules.fn(run, events_of(run))
         assert (rules.n_items, rules.n_barred) == (60, 4)
 
 
@@ -247,7 +249,7 @@ def test_nothing_else_reads_a_file(world: Path) -> None:
     with open_run(config(validation={"expectations": [expectation]})) as run:
         ingest.fn(run)
         with pytest.raises(InputError, match=r"could not be evaluated.*secret\.txt"):
-            validate.fn(run)
+            validate.fn(run, events_of(run))
 
 
 @pytest.mark.parametrize(
@@ -306,5 +308,5 @@ def test_arguments_of_expectations_are_no_sql(arguments: dict, world: Path) -> N
         check_expectations(changed)
         with open_run(changed) as run:
             ingest.fn(run)
-            validate.fn(run)
+            validate.fn(run, events_of(run))
     assert not list(world.rglob("written*"))

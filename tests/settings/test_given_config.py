@@ -10,7 +10,7 @@ import yaml
 from flows.hooks import record_end
 from flows.rollback import rollback
 from tasks.errors import InputError
-from tasks.run.warehouse import open_run
+from tasks.run.run import open_run
 from tasks.settings.config import Config, as_parameters, given_config
 from tests.support.worlds import config, settings
 

@@ -5,7 +5,7 @@ import duckdb
 from tasks.data.ingest import ingest
 from tasks.data.ledger import accept
 from tasks.run.handles import Events
-from tasks.run.warehouse import open_run
+from tasks.run.run import open_run
 from tests.support.worlds import config
 
 COLUMNS = {"user_id": "user", "item_id": "movie", "timestamp": "at", "value": "rating", "event_type": "kind"}

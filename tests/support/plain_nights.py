@@ -14,8 +14,11 @@ import flows.nightly
 import flows.refresh
 import tasks.report.report
 from tasks.report.charts import Picture
-from tasks.run.handles import Outcome
-from tasks.run.warehouse import list_runs
+from tasks.run.handles import Events, Outcome
+from tasks.run.index import list_runs
+from tasks.run.manifest import read_manifest
+from tasks.run.run import Run
+from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
 
 
@@ -49,7 +52,12 @@ def plain_republish(config: Config, kind: str, why: str) -> str:
 
 
 def stages_of_last_run(config: Config) -> list[str]:
-    return list(list_runs(Path(config.warehouse).absolute())[-1]["stages"])
+    return list(list_runs(Warehouse(Path(config.warehouse).absolute()))[-1].stages)
+
+
+def events_of(run: Run) -> Events:
+    """The handle of the events that the run has taken in."""
+    return Events(**read_manifest(run.files.folder).stages["ingest"])
 
 
 def undrawn(name: str, title: str, words: str, draw: Callable) -> Picture:

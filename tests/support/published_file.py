@@ -8,10 +8,11 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-from elsa_core import Ease, Model
+from elsa_core import Ease, Elsa
 from tasks.publish.tables import materialize
+from tasks.run.database import sql
 from tasks.run.handles import Events, Interactions, Matrix, Rules, Trained
-from tasks.run.warehouse import Run, sql
+from tasks.run.run import Run
 from tests.support.worlds import config
 
 Ids = list[int] | list[str]
@@ -21,7 +22,7 @@ TEXT = [f"us'er {n:02}" for n in range(8)], [f"ité;m {n:02}" for n in range(20)
 
 def write_published(
     folder: Path,
-    model: Model | Ease,
+    model: Elsa | Ease,
     X: sparse.csr_array,
     user_ids: Ids,
     item_ids: Ids,
@@ -36,32 +37,32 @@ def write_published(
     else:
         changes["policy_configs"] = {"embedding_policy": {"factors": model.item_embeddings.shape[1]}}
     run = Run(config(warehouse=str(folder / "warehouse"), **changes), "20260101T000000_000000")
-    run.folder.mkdir(parents=True)
+    run.files.folder.mkdir(parents=True)
     # as after the stages that files of all nights are gathered by
     stages = {stage: {} for stage in ("ingest", "evaluate", "gate")}
     manifest = {"run_id": run.run_id, "status": "running", "started_at": "2026-01-01T00:00:00+00:00", "reasons": [],
                 "replaces": None, "stages": stages, "measured": {}, "last_at": 0.0,
                 "config": run.config.model_dump()}  # fmt: skip
-    (run.folder / "manifest.json").write_text(json.dumps(manifest))
+    (run.files.folder / "manifest.json").write_text(json.dumps(manifest))
     seen = X if seen is None else seen
     for name, matrix in (("interactions", X), ("seen", seen)):
-        sparse.save_npz(run.folder / f"{name}.npz", matrix, compressed=False)
+        sparse.save_npz(run.files.folder / f"{name}.npz", matrix, compressed=False)
     users, items = pl.Series("user_id", user_ids), pl.Series("item_id", item_ids)
-    users.to_frame().with_row_index("user_idx").write_parquet(run.folder / "users.parquet")
+    users.to_frame().with_row_index("user_idx").write_parquet(run.files.folder / "users.parquet")
     n_users = np.bincount(X.indices, minlength=X.shape[1])
     items.to_frame().with_columns(n_users=pl.Series(n_users)).with_row_index("item_idx").write_parquet(
-        run.folder / "items.parquet"
+        run.files.folder / "items.parquet"
     )
     row, column = seen.tocoo().coords
     weight = np.asarray(X[row, column], dtype=np.float32)
     pl.DataFrame({"user_id": users[row], "item_id": items[column], "weight": weight}).write_parquet(
-        run.folder / "interactions.parquet"
+        run.files.folder / "interactions.parquet"
     )
     if rules is None:
         rules = no_rules(items)
-    rules.write_parquet(run.folder / "rules.parquet")
+    rules.write_parquet(run.files.folder / "rules.parquet")
     _write_records(run)
-    model.save(run.folder / "model")
+    model.save(run.files.folder / "model")
     scale = getattr(model, "scale", 0.0)
     materialize.fn(
         run,
@@ -102,29 +103,29 @@ def _write_records(run: Run) -> None:
     number, text = pl.lit(0.5), pl.lit("x")
     measured = {"metric": text, "value": number, "low": number, "high": number}
     one = pl.DataFrame({"k": [10]})
-    one.select("k", model=text, n_users=1, **measured).write_parquet(run.folder / "metrics.parquet")
+    one.select("k", model=text, n_users=1, **measured).write_parquet(run.files.folder / "metrics.parquet")
     checks = one.select(name=text, segment=text, n_users=1, **measured, threshold=number, passed=True, verdict=text)
-    checks.write_parquet(run.folder / "gate_checks.parquet")
+    checks.write_parquet(run.files.folder / "gate_checks.parquet")
     for name in ("validation", "drift"):
         rows = one.select(rule=text, severity=text, passed=True, observed=text)
-        rows.write_parquet(run.folder / f"{name}.parquet")
-    with duckdb.connect(str(run.events)) as connection:
+        rows.write_parquet(run.files.folder / f"{name}.parquet")
+    with duckdb.connect(str(run.warehouse.events)) as connection:
         connection.execute(sql("drift/history"))
         connection.execute("create table events as select timestamp '2026-01-01' as timestamp")
-        users = str(run.folder / "items.parquet")
+        users = str(run.files.folder / "items.parquet")
         connection.execute(
             f"create table items as select item_id, 'Title of ' || item_id as title from read_parquet('{users}')"
         )
 
 
-def random_model(n_items: int, rng: np.random.Generator, *, has_residual: bool = True) -> Model:
-    """Unit vectors and, if asked for, a sparse part."""
+def random_model(n_items: int, rng: np.random.Generator, *, has_residual: bool = True) -> Elsa:
+    """Unit vectors and, if asked for, a residual."""
     A = rng.standard_normal((n_items, 4))
     A /= np.linalg.norm(A, axis=1, keepdims=True)
     S = rng.standard_normal((n_items, n_items)) * (rng.random((n_items, n_items)) < 0.3)
     np.fill_diagonal(S, 0)
     residual = sparse.csr_array(S.astype(np.float32)) if has_residual else None
-    return Model(A.astype(np.float32), [], 0, scale=float(rng.uniform(0.2, 2)), residual=residual)
+    return Elsa(A.astype(np.float32), [], 0, scale=float(rng.uniform(0.2, 2)), residual=residual)
 
 
 def random_ease(n_items: int, rng: np.random.Generator) -> Ease:
@@ -142,11 +143,11 @@ def random_histories(n_users: int, n_items: int, rng: np.random.Generator) -> sp
     return sparse.csr_array(dense.astype(np.float32))
 
 
-def without_residual(n_items: int, rng: np.random.Generator) -> Model:
+def without_residual(n_items: int, rng: np.random.Generator) -> Elsa:
     return random_model(n_items, rng, has_residual=False)
 
 
-def weights_of(model: Model | Ease) -> np.ndarray:
+def weights_of(model: Elsa | Ease) -> np.ndarray:
     if isinstance(model, Ease):
         return model.weights.astype(np.float64)
     A = model.item_embeddings.astype(np.float64)

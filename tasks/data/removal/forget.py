@@ -6,19 +6,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.settings.config import Config
-from tasks.errors import InputError
-from tasks.run.durable import remove
-from tasks.data.removal.forget_files import leave_run, rewrite_database
-from tasks.data.sources.id_types import id_types_of_events
 from tasks.data.ledger import has_events, know_forgotten, make_ledger, options_of, pointer_to
-from tasks.run.lock import locked
-from tasks.run.progress import working
-from tasks.run.quoting import fill, visible
+from tasks.data.removal.forget_files import leave_run, rewrite_database
 from tasks.data.removal.redact import redact_runs
 from tasks.data.sources.columns import tidied
+from tasks.data.sources.id_types import id_types_of_events
+from tasks.errors import InputError
+from tasks.run.database import connect, first_row, intact, sql
+from tasks.run.durable import remove
 from tasks.run.failures import explained
-from tasks.run.warehouse import connect, first_row, intact, sql
+from tasks.run.lock import locked
+from tasks.run.progress import working
+from tasks.run.quoting import visible
+from tasks.run.warehouse import Warehouse
+from tasks.settings.config import Config
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -44,19 +45,19 @@ def forget(config: Config, given: list[str]) -> Forgotten:
     What is kept of them is a salted digest of the id. Readers of published tables should get new ones afterwards.
     Raises RunUnderWay while a run has the warehouse, InputError in a warehouse without events, or for what is no id.
     """
-    warehouse = Path(config.warehouse).absolute()
+    warehouse = Warehouse.of(config)
     nobody = InputError(f"{config.warehouse} holds no events, and so nobody to forget")
-    if not (warehouse / "events.duckdb").exists():
+    if not warehouse.events.exists():
         raise nobody
-    with explained(config, warehouse), locked(warehouse / "lock", config.lock_wait_seconds):
-        with connect(warehouse / "events.duckdb", config) as connection:
+    with explained(config, warehouse), locked(warehouse.lock, config.lock_wait_seconds):
+        with connect(warehouse.events, config) as connection:
             make_ledger(connection)
             if not has_events(connection):
                 raise nobody
             ids = _as_stored(connection, config, given)
         with working("texts of earlier runs"):
             redact_runs(warehouse, _as_shown(ids))
-        with connect(warehouse / "events.duckdb", config) as connection, working("events"):
+        with connect(warehouse.events, config) as connection, working("events"):
             forgotten = _leave_ledger(connection, config, ids)
         return replace(forgotten, damaged=tuple(finish_forgetting(config, ids)))
 
@@ -68,18 +69,18 @@ def finish_forgetting(config: Config, ids: list[str] | None = None) -> list[str]
     those whose traces in texts, such as an expectation's examples, are removed from the published tables, too.
     Returns the files that are damaged, of which nothing could be taken out; they are tried again by the next run.
     """
-    warehouse = Path(config.warehouse).absolute()
-    events = warehouse / "events.duckdb"
+    warehouse = Warehouse.of(config)
+    events = warehouse.events
     if not events.exists() or not _is_pending(config, events):
         return []
-    for left in (warehouse / "tmp").glob("*"):  # what killed queries had put aside
+    for left in warehouse.tmp.glob("*"):  # what killed queries had put aside
         remove(left)
     damaged = []
     with working("the pages of deleted events") as show:
         rewrite_database(config, events)
-        for folder in sorted(warehouse.glob("runs/*/")):
+        for folder in sorted(warehouse.runs.glob("*/")):
             show(f"run {folder.name}")
-            damaged += leave_run(config, folder, _as_shown(ids or []))
+            damaged += leave_run(config, folder.name, _as_shown(ids or []))
     if not damaged:
         with connect(events, config) as connection:
             connection.execute("update forgotten_people set is_done = true")
@@ -95,7 +96,7 @@ def _is_pending(config: Config, events: Path) -> bool:
 
 def _as_stored(connection: "DuckDBPyConnection", config: Config, given: list[str]) -> list[str]:
     """The ids as ingestion makes them of the given texts. Raises InputError for what it would make none of."""
-    tidy = fill(sql("forget/ids"), tidied=tidied("given", "VARCHAR", config.source))
+    tidy = sql("forget/ids", tidied=tidied("given", "VARCHAR", config.source))
     is_integer = id_types_of_events(connection)["user_id"] != "VARCHAR"
     ids = []
     for text, user_id in connection.execute(tidy, {"given": given}).fetchall():
@@ -117,7 +118,7 @@ def _leave_ledger(connection: "DuckDBPyConnection", config: Config, ids: list[st
     source = config.source
     make_ledger(connection)
     know_forgotten(connection, source.ids)
-    rejected = fill(sql("forget/rejected"), tidied=tidied("given", "VARCHAR", source))
+    rejected = sql("forget/rejected", tidied=tidied("given", "VARCHAR", source))
     words = {user_id for user_id in ids if re.fullmatch(r"\w+", user_id)}
     others = {spelling.lower() for user_id in ids if user_id not in words for spelling in _spellings(user_id)}
     parameters = {

@@ -6,39 +6,37 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.settings.config import Config
-from tasks.errors import InputError, WarehouseBusy
-from tasks.run.durable import identity, put_in_place, sync
 from tasks.data.ledger import know_forgotten
-from tasks.run.quoting import identifier, literal
-from tasks.run.records import read_manifest
 from tasks.data.removal.redact import without
-from tasks.run.warehouse import connect, first_row, flipping, sql, write_json
-from tasks.run.integrity import REPLACING
+from tasks.errors import InputError, WarehouseBusy
+from tasks.run.artifacts import Artifact, RunFiles
+from tasks.run.database import attach, connect, first_row, sql
+from tasks.run.durable import identity, put_in_place, sync
+from tasks.run.manifest import Identity, Manifest, read_manifest, write_manifest
+from tasks.run.quoting import identifier, literal
+from tasks.run.warehouse import Warehouse
+from tasks.settings.config import Config
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-OF_ALL_USERS = ("interactions.npz", "seen.npz")  # a row each user, in the order of users.parquet
-OF_SOME_USERS = ("train.npz", "validation_fold_in.npz", "validation_targets.npz", "test_fold_in.npz",
-                 "test_targets.npz", "per_user.npz")  # fmt: skip
 ASIDE = "forgotten"  # how the names of new files end until they are put in place
 
 
-def leave_run(config: Config, folder: Path, ids: list[str]) -> list[str]:
+def leave_run(config: Config, run_id: str, ids: list[str]) -> list[str]:
     """Takes the forgotten out of a run's files and its published tables. Returns the files that are damaged.
 
     All that is new is written first, beside the old, and put into its place at the end: a kill tears nothing apart.
     """
-    warehouse = folder.parents[1]
-    tables = warehouse / "published" / f"{folder.name}.duckdb"
-    files = [*sorted(folder.glob("*.parquet")), *sorted(tables.with_suffix("").glob("*.parquet"))]
-    with flipping(warehouse):
-        _finish_replacing(folder)
-        found, damaged = _with_them(config, [*files, *([tables] if tables.exists() else [])], ids)
+    warehouse = Warehouse.of(config)
+    files, tables = RunFiles(warehouse.run_folder(run_id)), warehouse.tables(run_id)
+    parquet = [*sorted(files.folder.glob("*.parquet")), *sorted(warehouse.large_tables(run_id).glob("*.parquet"))]
+    with warehouse.switching():
+        _finish_replacing(warehouse, files)
+        found, damaged = _with_them(config, [*parquet, *([tables] if tables.exists() else [])], ids)
         changed = list(found)
-        if (users := folder / "users.parquet") in found:
-            more, unreadable = _leave_matrices(config, users)
+        if files.users.path in found:
+            more, unreadable = _leave_matrices(config, files)
             changed, damaged = changed + more, damaged + unreadable
         for path in found:
             if path.suffix == ".parquet":
@@ -46,8 +44,8 @@ def leave_run(config: Config, folder: Path, ids: list[str]) -> list[str]:
             else:
                 _leave_tables(config, path, ids)
         if changed:
-            _begin_replacing(folder, changed)
-            _finish_replacing(folder)
+            _begin_replacing(warehouse, files, changed)
+            _finish_replacing(warehouse, files)
     return damaged
 
 
@@ -55,40 +53,47 @@ def _aside(path: Path) -> Path:
     return path.with_name(f"{path.name}.{ASIDE}")
 
 
-def _begin_replacing(folder: Path, changed: list[Path]) -> None:
+def _begin_replacing(warehouse: Warehouse, files: RunFiles, changed: list[Path]) -> None:
     """Writes down in the run's manifest that all new files are there, with their sizes and digests."""
-    warehouse = folder.parents[1]
     for path in changed:
         sync(_aside(path))
-    new = {str(path.relative_to(warehouse)): identity(_aside(path)) for path in changed}
+    new = {str(path.relative_to(warehouse.path)): Identity.model_validate(identity(_aside(path))) for path in changed}
     try:
-        write_json(folder / "manifest.json", read_manifest(folder) | {REPLACING: new})
+        write_manifest(files.folder, read_manifest(files.folder).model_copy(update={"replacing": new}))
     except InputError:  # a damaged manifest: nothing can go on with such a run, nor compare its files
         for path in changed:
             put_in_place(_aside(path), path)
 
 
-def _finish_replacing(folder: Path) -> None:
+def _finish_replacing(warehouse: Warehouse, files: RunFiles) -> None:
     """Puts new files into their places, if all were there; if not, they go."""
-    warehouse, manifest = folder.parents[1], {}
     with suppress(InputError):
-        manifest = read_manifest(folder)
-    new = manifest.pop(REPLACING, {})
-    for path in (warehouse / name for name in new):
-        if _aside(path).exists() and path.exists():
-            put_in_place(_aside(path), path)
-    if new:
-        if f"runs/{folder.name}/users.parquet" in new:
-            for name in OF_SOME_USERS:
-                (folder / name).unlink(missing_ok=True)
-        files = manifest.get("published", {})
-        renewed = files | {name: new[name] for name in files if name in new}
-        write_json(folder / "manifest.json", manifest | {"published": renewed})
-    published = warehouse / "published"
-    left = [*folder.glob(f"*.{ASIDE}"), *published.glob(f"{folder.name}*.{ASIDE}"),
-            *(published / folder.name).glob(f"*.{ASIDE}")]  # fmt: skip
+        manifest = read_manifest(files.folder)
+        if manifest.replacing:
+            _put_all_in_place(warehouse, files, manifest)
+    name = files.folder.name
+    left = [*files.folder.glob(f"*.{ASIDE}"), *warehouse.published.glob(f"{name}*.{ASIDE}"),
+            *warehouse.large_tables(name).glob(f"*.{ASIDE}")]  # fmt: skip
     for path in left:
         path.unlink()
+
+
+def _put_all_in_place(warehouse: Warehouse, files: RunFiles, manifest: Manifest) -> None:
+    new = manifest.replacing
+    for path in (warehouse.path / name for name in new):
+        if _aside(path).exists() and path.exists():
+            put_in_place(_aside(path), path)
+    if str(files.users.path.relative_to(warehouse.path)) in new:
+        for file in _of_some_users(files):
+            file.path.unlink(missing_ok=True)
+    renewed = manifest.published | {name: new[name] for name in manifest.published if name in new}
+    write_manifest(files.folder, manifest.model_copy(update={"published": renewed, "replacing": {}}))
+
+
+def _of_some_users(files: RunFiles) -> list[Artifact]:
+    """Those of held-out users, which a resumed run makes again."""
+    splits = [part(split) for split in ("validation", "test") for part in (files.fold_in, files.targets)]
+    return [files.train, *splits, files.per_user]
 
 
 def _with_them(config: Config, files: list[Path], ids: list[str]) -> tuple[list[Path], list[str]]:
@@ -118,8 +123,7 @@ def _with_them(config: Config, files: list[Path], ids: list[str]) -> tuple[list[
 def _with_forgotten(config: Config) -> "DuckDBPyConnection":
     """A connection that knows is_forgotten(id)."""
     connection = connect(":memory:", config)
-    events = Path(config.warehouse).absolute() / "events.duckdb"
-    connection.execute(f"attach {literal(str(events))} as warehouse (read_only)")
+    attach(connection, Warehouse.of(config).events, "warehouse")
     know_forgotten(connection, config.source.ids, "warehouse.forgotten_people")
     return connection
 
@@ -138,29 +142,30 @@ def _parquet_has_them(connection: "DuckDBPyConnection", path: Path, ids: list[st
 
 
 def _tables_have_them(connection: "DuckDBPyConnection", path: Path, ids: list[str]) -> bool:
-    connection.execute(f"attach {literal(str(path))} as published (read_only)")
+    attach(connection, path, "published")
     query = "select exists (from published.{} where is_forgotten(user_id))"
     has_rows = any(first_row(connection, query.format(table))[0] for table in _tables_of_users(connection))
     return has_rows or bool(_redacted_results(connection, ids))
 
 
-def _leave_matrices(config: Config, users: Path) -> tuple[list[Path], list[str]]:
+def _leave_matrices(config: Config, files: RunFiles) -> tuple[list[Path], list[str]]:
     """Takes the forgotten out of the matrices of all users; a resumed run makes the others anew.
 
     Returns those that are written anew, and those that are damaged.
     """
     import numpy as np
-    import polars as pl
     from scipy import sparse
 
-    stays = np.ones(pl.read_parquet(users, hive_partitioning=False).height, dtype=bool)
+    stays = np.ones(files.users.read().height, dtype=bool)
     with _with_forgotten(config) as connection:
-        gone = connection.execute(f"select user_idx from {_rows(users)} where is_forgotten(user_id)").fetchnumpy()
+        rows = _rows(files.users.path)
+        gone = connection.execute(f"select user_idx from {rows} where is_forgotten(user_id)").fetchnumpy()
     stays[gone["user_idx"]] = False
     changed, damaged = [], []
-    for path in (path for name in OF_ALL_USERS if (path := users.with_name(name)).exists()):
+    for file in (file for file in (files.weights, files.seen) if file.path.exists()):
+        path = file.path
         try:
-            X = sparse.load_npz(path)
+            X = file.read()
         except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
             damaged.append(f"{path} ({error})")
             continue
@@ -213,7 +218,7 @@ def rewrite_database(config: Config, path: Path) -> None:
     for left in (unfinished, unfinished.with_name(f"{unfinished.name}.wal")):
         left.unlink(missing_ok=True)
     with connect(":memory:", config) as connection:
-        connection.execute(f"attach {literal(str(path))} as old (read_only)")
+        attach(connection, path, "old")
         connection.execute(f"attach {literal(str(unfinished))} as new (storage_version 'v1.5.0')")
         connection.execute("copy from database old to new")
     put_in_place(unfinished, path)

@@ -7,39 +7,40 @@ from pathlib import Path
 from markupsafe import escape
 
 from tasks.errors import InputError
+from tasks.run.artifacts import RunFiles
 from tasks.run.durable import put_in_place, write_whole
-from tasks.run.records import read_manifest
-from tasks.run.warehouse import flipping, write_json
+from tasks.run.index import drop_index
+from tasks.run.manifest import read_manifest, write_manifest
+from tasks.run.warehouse import Warehouse
 
 IN_PLACE_OF_IDS = "[forgotten]"
 
 
-def redact_runs(warehouse: Path, ids: list[str]) -> None:
+def redact_runs(warehouse: Warehouse, ids: list[str]) -> None:
     """Takes the ids out of reasons, logs and results of expectations, of damaged records, too.
 
     A report that shows one of them is removed; it is rebuilt when somebody asks for it.
     """
-    with flipping(warehouse):
-        for path in sorted(warehouse.glob("publications.jsonl*")):
+    with warehouse.switching():
+        for path in sorted(warehouse.path.glob(f"{warehouse.publications.name}*")):
             _redact_lines(path, "reason", ids)
-    for folder in sorted(warehouse.glob("runs/*/")):
-        is_changed = _redact_manifest(folder, ids)
-        is_changed |= _redact_lines(folder / "log.jsonl", "message", ids)
-        is_changed |= _redact_validation(folder / "validation.parquet", ids)
-        report = folder / "report.html"
-        if report.is_file() and (is_changed or _shows(report.read_text(errors="replace"), ids)):
-            report.unlink()
+    drop_index(warehouse)
+    for files in map(RunFiles, sorted(warehouse.runs.glob("*/"))):
+        is_changed = _redact_manifest(files, ids)
+        is_changed |= _redact_lines(files.log, "message", ids)
+        is_changed |= _redact_validation(files.validation.path, ids)
+        if files.report.is_file() and (is_changed or _shows(files.report.read_text(errors="replace"), ids)):
+            files.report.unlink()
 
 
-def _redact_manifest(folder: Path, ids: list[str]) -> bool:
-    path = folder / "manifest.json"
+def _redact_manifest(files: RunFiles, ids: list[str]) -> bool:
     try:
-        manifest = read_manifest(folder)
+        manifest = read_manifest(files.folder)
     except InputError:
-        return _redact_lines(path, "", ids)
-    reasons = [without(reason, ids) for reason in manifest["reasons"]]
-    if is_changed := reasons != manifest["reasons"]:
-        write_json(path, manifest | {"reasons": reasons})
+        return _redact_lines(files.manifest, "", ids)
+    reasons = [without(reason, ids) for reason in manifest.reasons]
+    if is_changed := reasons != manifest.reasons:
+        write_manifest(files.folder, manifest.model_copy(update={"reasons": reasons}))
     return is_changed
 
 

@@ -5,16 +5,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.data import ledger
-from tasks.settings.config import Config
-from tasks.errors import InputError
-from tasks.run.lock import locked
 from tasks.data.sources.files import QUERY
+from tasks.errors import InputError
+from tasks.run.database import connect
 from tasks.run.failures import explained
-from tasks.run.warehouse import connect
+from tasks.run.lock import locked
+from tasks.run.warehouse import Warehouse
+from tasks.settings.config import Config
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -54,13 +54,13 @@ def undo(config: Config, path: str) -> str:
 @contextmanager
 def _ledger(config: Config) -> "Iterator[DuckDBPyConnection]":
     """The warehouse's ledger, which nobody else writes to meanwhile."""
-    warehouse = Path(config.warehouse).absolute()
-    events = warehouse / "events.duckdb"
+    warehouse = Warehouse.of(config)
+    events = warehouse.events
     if not events.exists():
         raise InputError(f"{config.warehouse} holds no events yet; nothing was read that could be withdrawn")
     with (
         explained(config, warehouse),
-        locked(warehouse / "lock", config.lock_wait_seconds),
+        locked(warehouse.lock, config.lock_wait_seconds),
         connect(events, config) as connection,
     ):
         ledger.make_ledger(connection)

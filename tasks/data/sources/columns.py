@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.settings.config import Quarantine, Source
-from tasks.settings.configured_sql import in_parentheses
+from tasks.data.sources.tables import SourceTable, readable
 from tasks.errors import InputError
 from tasks.run.quoting import identifier, literal
-from tasks.data.sources.tables import SourceTable, readable
+from tasks.settings.config import Quarantine, Source
+from tasks.settings.configured_sql import in_parentheses
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -13,9 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.settings.config import Csv
 from tasks.errors import InputError
 from tasks.run.quoting import identifier, literal
+from tasks.settings.config import Csv
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from tasks.errors import InputError
+from tasks.run.durable import identity
 from tasks.settings.config import Quarantine, Source
 from tasks.settings.configured_sql import files_in
-from tasks.errors import InputError
-from tasks.run.warehouse import digest_of_file
 
 READERS = {
     ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".jsonl": "json", ".ndjson": "json", ".json": "json",
@@ -49,7 +49,7 @@ def event_files(source: Source, quarantine: Quarantine) -> list[SourceFile]:
     how = source.model_dump_json(include={"table", "csv", "columns", "ids", "nulls", "timezone"})
     how += quarantine.model_dump_json(exclude={"max_share"})
     return [
-        SourceFile(str(path), path.stat().st_size, f"{digest_of_file(path)}:{_digest(how)}")
+        SourceFile(str(path), path.stat().st_size, f"{identity(path)['sha256']}:{_digest(how)}")
         for path in find_files(source.events, "source.events")
     ]
 

@@ -2,10 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from tasks.settings.config import Quarantine, Source
-from tasks.settings.configured_sql import in_parentheses
-from tasks.errors import InputError
-from tasks.run.quoting import identifier
 from tasks.data.sources.columns import (
     EXACT_BELOW,
     INTEGERS,
@@ -19,7 +15,11 @@ from tasks.data.sources.columns import (
     tidied,
 )
 from tasks.data.sources.tables import SourceTable, readable
-from tasks.run.warehouse import first_row
+from tasks.errors import InputError
+from tasks.run.database import first_row
+from tasks.run.quoting import identifier
+from tasks.settings.config import Quarantine, Source
+from tasks.settings.configured_sql import in_parentheses
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -11,13 +11,14 @@ from typing import Any
 
 import yaml
 
-from tasks.data.sources.guess import Column, find_by_values, find_columns
-from tasks.settings.config import Config, Csv, Source
 from tasks.data.sources.csv_files import lines_of
-from tasks.errors import InputError
 from tasks.data.sources.files import find_files, reader_of
+from tasks.data.sources.guess import Column, find_by_values, find_columns
 from tasks.data.sources.tables import readable, table_of_items
-from tasks.run.warehouse import ODD_IN_PATHS, connect
+from tasks.errors import InputError
+from tasks.run.database import connect
+from tasks.run.run import ODD_IN_PATHS
+from tasks.settings.config import Config, Csv, Source
 
 TEMPLATE = Path(__file__).parents[3] / "config" / "template.yaml"
 N_ROWS = 1000  # looked at of each file

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.data.sources.csv_files import beginning_of, open_csv
+from tasks.data.sources.files import SourceFile, partitions, reader_of
+from tasks.errors import InputError
+from tasks.run.database import first_row, openable, sql
+from tasks.run.quoting import fill, identifier, literal
 from tasks.settings.config import Quarantine, Source
 from tasks.settings.configured_sql import in_parentheses
-from tasks.data.sources.csv_files import beginning_of, open_csv
-from tasks.errors import InputError
-from tasks.run.quoting import fill, identifier, literal
-from tasks.data.sources.files import SourceFile, partitions, reader_of
-from tasks.run.warehouse import first_row, openable, sql
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -105,10 +105,10 @@ def _of_file(
         case "csv":
             file = open_csv(connection, path, source.csv, list(wanted.columns), scratch)
             above = str(file.above)
-            malformed = [fill(sql("source/rejected_lines"), above=above)]
+            malformed = [sql("source/rejected_lines", above=above)]
             if file.bad is not None:
                 bad = literal(glob.escape(str(file.bad)))
-                malformed.append(fill(sql("source/unpaired_quotes"), bad=bad, above=above))
+                malformed.append(sql("source/unpaired_quotes", bad=bad, above=above))
             columns = frozenset(file.columns)
             return SourceTable(str(path), file.select(wanted.nulls), tuple(malformed), columns, file.repeated)
         case "json":
@@ -136,7 +136,7 @@ def _of_json(connection: "DuckDBPyConnection", path: Path, wanted: Wanted) -> So
     is_lines = _is_json_lines(path)
     objects = sql("source/json_lines" if is_lines else "source/json_objects")
     objects = f"({fill(objects, path=literal(glob.escape(str(path))))})"
-    found = json.loads(first_row(connection, fill(sql("source/json_structure"), objects=objects))[0] or "{}")
+    found = json.loads(first_row(connection, sql("source/json_structure", objects=objects))[0] or "{}")
     if not isinstance(found, dict) or not found:  # no object, or none with a key: DuckDB's answer is a text then
         found = dict.fromkeys(wanted.columns, "NULL")
     if not found:
@@ -147,9 +147,9 @@ def _of_json(connection: "DuckDBPyConnection", path: Path, wanted: Wanted) -> So
         if name.lower() not in map(str.lower, columns):
             columns[name] = _json_type(name, found[name], wanted)
     structure = literal(json.dumps(columns, ensure_ascii=False))
-    select = fill(sql("source/json_rows"), structure=structure, objects=objects)
-    no_objects = fill(sql("source/no_objects"), objects=objects)
-    malformed = (fill(sql("source/rejected_lines"), above="0"), no_objects) if is_lines else (no_objects,)
+    select = sql("source/json_rows", structure=structure, objects=objects)
+    no_objects = sql("source/no_objects", objects=objects)
+    malformed = (sql("source/rejected_lines", above="0"), no_objects) if is_lines else (no_objects,)
     return SourceTable(str(path), select, malformed, frozenset(mixed))
 
 

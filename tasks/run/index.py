@@ -1,0 +1,173 @@
+"""All runs in short, without reading each one's manifest: an index beside them, which follows from the manifests.
+
+An entry counts while its manifest has the size and time of change that the index knows; others are read. The index is
+only ever a shortcut: a damaged one is ignored, and the next run writes it again.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+from tasks.errors import InputError
+from tasks.run.damage import LOST, in_words, name_damaged
+from tasks.run.durable import write_whole
+from tasks.run.lock import holder
+from tasks.run.manifest import REMAKES, Manifest, parse_manifest
+from tasks.run.publications import publications
+from tasks.run.warehouse import Warehouse
+
+Stamp = tuple[int, int]  # of a manifest: bytes, time of change in nanoseconds
+
+
+@dataclass
+class RunSummary:
+    """What lists of runs show, and what later runs ask of earlier ones; fields as in `Manifest`.
+
+    value     of `metric` on the test users, once the gate has judged it
+    stages    the finished ones
+    measured  finished_at, seconds, rows and peak_bytes of each
+    """
+
+    run_id: str
+    kind: str
+    status: str
+    started_at: str
+    finished_at: str | None
+    reasons: list[str]
+    replaces: str | None
+    flow_run_id: str | None
+    pruned_at: str | None
+    metric: str
+    policy_type: str
+    value: float | None
+    stages: list[str]
+    measured: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        content = manifest.model_dump(include={field for field in cls.__dataclass_fields__ if field != "value"})
+        content["stages"] = list(manifest.stages)
+        return cls(**content, value=manifest.stages.get("gate", {}).get("value"))
+
+    @property
+    def is_night(self) -> bool:
+        return self.kind == "nightly"
+
+    @property
+    def is_refresh(self) -> bool:
+        return self.kind in REMAKES
+
+
+def all_runs(warehouse: Warehouse) -> tuple[list[RunSummary], dict[str, str]]:
+    """All runs, oldest first, as their manifests say; and by run what is wrong with the others, which are named."""
+    entries, damaged = _look(warehouse)
+    return [RunSummary(**entry) for _, entry in entries.values()], damaged
+
+
+def runs_as_they_stand(warehouse: Warehouse) -> tuple[list[RunSummary], dict[str, str]]:
+    """The same, but a run with status 'running' that does not hold the lock is reported as 'died'."""
+    held = holder(warehouse.lock)
+    published = {warehouse.current_run_id, *(entry.run_id for entry in publications(warehouse))}
+    runs, damaged = all_runs(warehouse)
+    running = [run.run_id for run in runs if run.status == "running"]
+    at_work = None if held is None else held.get("run_id", max(running, default=None))
+    for run in runs:
+        if run.run_id in published:
+            run.status = "published"  # whatever happened after the switch
+        elif run.status == "running" and run.run_id != at_work:
+            run.status = "died"
+    return runs, damaged
+
+
+def list_runs(warehouse: Warehouse) -> list[RunSummary]:
+    return runs_as_they_stand(warehouse)[0]
+
+
+def write_index(warehouse: Warehouse) -> None:
+    """Brings the index up to date, where it is not; by whoever holds the warehouse's lock."""
+    entries, _ = _look(warehouse)
+    ended = {run_id: entry for run_id, entry in entries.items() if entry[1]["status"] != "running"}
+    if ended != _read(_index(warehouse)):
+        lines = "".join(json.dumps([run_id, *entry]) + "\n" for run_id, entry in ended.items())
+        write_whole(_index(warehouse), f"{_digest(lines)}\n{lines}")
+
+
+def drop_index(warehouse: Warehouse) -> None:
+    """Its reasons may hold what was just taken out of the manifests."""
+    _index(warehouse).unlink(missing_ok=True)
+
+
+def _index(warehouse: Warehouse) -> Path:
+    return warehouse.runs / "index.jsonl"
+
+
+def _look(warehouse: Warehouse) -> tuple[dict[str, tuple[Stamp, dict]], dict[str, str]]:
+    known, entries, damaged = _read(_index(warehouse)), {}, {}
+    for folder in _folders(warehouse.runs):
+        path = folder / "manifest.json"
+        stamp = _stamp(path)
+        if stamp is not None and folder.name in known and known[folder.name][0] == stamp:
+            entries[folder.name] = known[folder.name]
+            continue
+        if stamp is None and not (folder / "log.jsonl").exists():
+            continue  # no run of ours, or one that was killed before it began
+        try:
+            manifest = parse_manifest(path)
+            if manifest.run_id != folder.name:
+                raise ValueError(f"it is the manifest of run {manifest.run_id!r:.40}")
+            entries[folder.name] = stamp or (0, 0), asdict(RunSummary.of(manifest))
+        except LOST as error:
+            damaged[folder.name] = in_words(error)
+            name_damaged(path, f"{damaged[folder.name]}; run {folder.name} is left out")
+    return entries, damaged
+
+
+def _folders(path: Path) -> list[Path]:
+    """Those in the folder; none where it is not there yet. Raises InputError where it is no folder."""
+    try:
+        with os.scandir(path) as found:
+            return [path / name for name in sorted(one.name for one in found if one.is_dir())]
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError:
+        raise InputError(f"{path} must be a folder that this program made: move away what is there") from None
+
+
+def _stamp(path: Path) -> Stamp | None:
+    """None where there is nothing, or a link that leads nowhere is not even that."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0) if os.path.lexists(path) else None
+    return status.st_size, status.st_mtime_ns
+
+
+def _read(path: Path) -> dict[str, tuple[Stamp, dict]]:
+    stamp = _stamp(path)
+    return {} if stamp is None else _parse(path, stamp)
+
+
+@lru_cache(maxsize=2)
+def _parse(path: Path, stamp: Stamp) -> dict[str, tuple[Stamp, dict]]:
+    """The entries; none of a damaged index. The same content, by its stamp, is parsed once."""
+    try:
+        digest, _, lines = path.read_text(encoding="utf-8").partition("\n")
+        if digest != _digest(lines):
+            return {}
+        entries = (json.loads(line) for line in lines.splitlines())
+        found = {run_id: ((size, changed), entry) for run_id, (size, changed), entry in entries}
+        return {
+            run_id: entry
+            for run_id, entry in found.items()
+            if entry[1].keys() == RunSummary.__dataclass_fields__.keys()
+        }
+    except LOST:
+        return {}
+
+
+def _digest(lines: str) -> str:
+    return hashlib.sha256(lines.encode()).hexdigest()
