@@ -44,6 +44,9 @@ def publish_demo() -> str:
     return elsa("nightly")
 
 
+N_ROWS = 4  # of each table in what README shows of a night
+
+
 def elsa(*arguments: str) -> str:
     """What the command prints on standard output for the demo, with names that are the same everywhere."""
     from flows.cli import main

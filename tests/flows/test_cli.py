@@ -12,7 +12,7 @@ import yaml
 from flows.cli import app, main
 from tasks.run.index import list_runs
 from tasks.run.warehouse import Warehouse
-from tests.conftest import community_events, settings
+from tests.support.worlds import community_events, settings
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [name for name in app if not name.startswith("-")]
@@ -77,7 +77,7 @@ def test_unknown_users_and_items_are_said(my_config: str, capfd: pytest.CaptureF
     assert "is not in the published catalogue" in capfd.readouterr().err
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("without_engine")
 def test_the_stages_of_the_data_alone(world: Path, capfd: pytest.CaptureFixture) -> None:
     my_config = "my.yaml"
     Path(my_config).write_text(yaml.safe_dump(settings(quarantine={"min_value": 0})))

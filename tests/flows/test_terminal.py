@@ -17,8 +17,8 @@ from tasks.report.report import find_report
 from tasks.run.run import end_run, open_run
 from tasks.run.warehouse import Warehouse
 from tasks.settings.deployment import as_parameters
-from tests.conftest import config, settings
-from tests.read.test_score_export import NUMBERS, TEXT, publish
+from tests.support.published_file import NUMBERS, TEXT, publish
+from tests.support.worlds import config, settings
 
 ROOT = Path(__file__).parents[2]
 PAIR = ["--out", "out.parquet"]

@@ -11,8 +11,8 @@ from tasks.errors import InputError
 from tasks.read.terminal import example_queries
 from tasks.report.report import find_report
 from tasks.settings.config import Config
-from tests.conftest import N_ITEMS, community_events, config
 from tests.support.plain_nights import plain_night, plain_refresh, stages_of_last_run
+from tests.support.worlds import N_ITEMS, community_events, config
 
 Tables = Callable[[str], list[tuple]]
 ITEMS = {"path": "data/movies.parquet", "item_id": "movie", "title": "name"}

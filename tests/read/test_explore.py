@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from flows.cli import main
-from tests.conftest import ODD_TITLE, ODD_USER, Nights
+from tests.support.three_nights import ODD_TITLE, ODD_USER, Nights
 
 
 class Page(HTMLParser):

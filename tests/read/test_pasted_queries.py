@@ -17,8 +17,8 @@ from tasks.run.lock import locked
 from tasks.run.logs import log_to
 from tasks.run.progress import _AtWork
 from tasks.run.quoting import visible, visible_lines
-from tests.conftest import config, settings
 from tests.support.published_file import random_histories, random_model, write_published
+from tests.support.worlds import config, settings
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 HOSTILE = [

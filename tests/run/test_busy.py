@@ -24,8 +24,8 @@ from tasks.publish.publication import _require_whole
 from tasks.read.score import score_file
 from tasks.run.database import connect
 from tasks.run.run import Run, end_run, open_run
-from tests.conftest import config, settings
-from tests.read.test_score_export import NUMBERS, publish
+from tests.support.published_file import NUMBERS, publish
+from tests.support.worlds import config, settings
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 HOLD = """

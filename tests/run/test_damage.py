@@ -42,8 +42,9 @@ from tasks.run.results import usable_parquet
 from tasks.run.run import Run, end_run, open_run
 from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
-from tests.conftest import community_events, config, settings
+from tests.support.damages import cut, empty, folder, other, pipe
 from tests.support.plain_nights import plain_night, plain_refresh
+from tests.support.worlds import community_events, config, settings
 
 WAREHOUSE = Path("warehouse")
 
@@ -57,7 +58,7 @@ def mostly_slow(*cases: object, n_fast: int = 1) -> list:
 @pytest.fixture(scope="module")
 def made_two_nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small world with two published nights, without Prefect."""
-    from tests.conftest import write_world
+    from tests.support.worlds import write_world
 
     folder = tmp_path_factory.mktemp("two_nights")
     with pytest.MonkeyPatch.context() as patch:
@@ -72,34 +73,12 @@ def made_two_nights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def two_nights(made_two_nights: Path, world: Path, without_prefect: None) -> tuple[str, str]:
     """The ids of two published nights in the working directory."""
-    from tests.conftest import copy_world
+    from tests.support.worlds import copy_world
 
     copy_world(made_two_nights, world)
     first, second = (run.run_id for run in list_runs(Warehouse(WAREHOUSE)))
     damaged_records.begin_to_name()
     return first, second
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def other(path: Path) -> None:
-    path.write_bytes(b"\xff\xfe not this file \x00" * 300)
-
-
-def folder(path: Path) -> None:
-    files.remove(path)
-    path.mkdir()
-
-
-def pipe(path: Path) -> None:
-    files.remove(path)
-    os.mkfifo(path)
 
 
 def content(text: str) -> Callable[[Path], None]:

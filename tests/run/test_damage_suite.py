@@ -18,9 +18,9 @@ from flows.cli import main
 from tasks.run import durable as files
 from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
-from tests.conftest import settings, write_world
-from tests.run.test_damage import cut, empty, folder, other
+from tests.support.damages import cut, empty, folder, other
 from tests.support.plain_nights import plain_flow, plain_night
+from tests.support.worlds import settings, write_world
 
 NOBODY = 65_534
 SMALL = settings(

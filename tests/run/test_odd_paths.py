@@ -17,8 +17,8 @@ from tasks.read.score import score_file
 from tasks.run.database import connect
 from tasks.run.run import open_run
 from tasks.settings.load import find_config, read_config
-from tests.conftest import community_events, config, settings, write_world
 from tests.support.plain_nights import plain_night, plain_refresh
+from tests.support.worlds import community_events, config, settings, write_world
 
 ODD = "a b/user_id=5/item_id=7/run_id=x/ünï&+@,(1){2}!~^`|<>/-w"
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from tasks.run.handles import Published
 from tasks.run.logs import PeakMemory, recorded_peak_bytes
 from tasks.run.manifest import read_manifest
 from tasks.run.run import open_run
-from tests.conftest import config
+from tests.support.worlds import config
 
 pytestmark = pytest.mark.skipif(recorded_peak_bytes() is None, reason="this system does not tell")
 MB = 2**20

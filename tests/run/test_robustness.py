@@ -22,7 +22,7 @@ from tasks.run.manifest import read_manifest
 from tasks.run.retries import may_pass
 from tasks.run.run import open_run
 from tasks.run.warehouse import Warehouse
-from tests.conftest import community_events, config
+from tests.support.worlds import community_events, config
 
 BUSY = """
 import duckdb, sys, time

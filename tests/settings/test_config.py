@@ -15,7 +15,7 @@ from tasks.model.train import NOT_OF_TRAINING
 from tasks.settings.config import Config
 from tasks.settings.load import read_config
 from tasks.settings.training import PolicySettings
-from tests.conftest import settings
+from tests.support.worlds import settings
 
 DIALECT = """\
 policy_configs:

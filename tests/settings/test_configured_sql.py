@@ -18,8 +18,8 @@ from tasks.run.database import connect
 from tasks.run.run import open_run
 from tasks.settings.configured_sql import check_expression, files_in, refused_functions
 from tasks.settings.load import read_config
-from tests.conftest import config, settings
 from tests.support.plain_nights import events_of
+from tests.support.worlds import config, settings
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 WITH_SIDE_EFFECTS = [

@@ -13,7 +13,7 @@ from tasks.errors import InputError
 from tasks.run.run import open_run
 from tasks.settings.config import Config
 from tasks.settings.deployment import as_parameters, given_config
-from tests.conftest import config, settings
+from tests.support.worlds import config, settings
 
 WRITES = {"query": "copy (select 1) to 'stolen.csv'; select 1 as user_id"}
 

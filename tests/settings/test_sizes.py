@@ -15,7 +15,7 @@ from tasks.run.run import open_run
 from tasks.settings.config import Config
 from tasks.settings.load import read_config
 from tasks.settings.section import size_text
-from tests.conftest import config
+from tests.support.worlds import config
 
 
 def size_of(written: Any) -> int:
