@@ -28,7 +28,7 @@ from tasks.publish.output import Output
 from tasks.publish.published_model import PublishedModel
 from tasks.publish.tables import TABLES
 from tasks.run.catalogue import Catalogue
-from tasks.settings.config import Recommendations
+from tasks.settings.publication import RecommendationSettings
 
 N_USERS, N_ITEMS, FACTORS, K, N_SEEN, N_WEIGHTS = 200_000, 100_000, 256, 100, 60, 100
 N_QUERIES, N_PAIRS, REPEATS = 100, 1_000_000, 5
@@ -74,7 +74,7 @@ def draw(path: Path) -> None:
             vectors = pa.table({"id": range(n), "embedding": pa.FixedSizeListArray.from_arrays(values, FACTORS)})
             connection.register("vectors", vectors)
             connection.execute(f"create table {owner}_embeddings as select id as {owner}_id, embedding from vectors")
-        write_macros(connection, Recommendations())
+        write_macros(connection, RecommendationSettings())
 
 
 def pairs() -> None:
@@ -97,7 +97,7 @@ def materialize_lists(n_users: int = 4_000) -> None:
     model, X = drawn_model(), histories(n_users)
     ids = pa.array(range(N_ITEMS))
     items = Catalogue(ids, np.ones(N_ITEMS, dtype=bool), np.full(N_ITEMS, -1))
-    rules = Recommendations(k=K)
+    rules = RecommendationSettings(k=K)
     source = PublishedModel(model, Popularity.fit(X), X, X, pa.array(range(n_users)), items, rules, K)
     with (
         tempfile.TemporaryDirectory(prefix="elsa-tables-") as folder,

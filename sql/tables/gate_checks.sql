@@ -1,5 +1,4 @@
 -- grain: one row per run and check of the gate
-select string_split(filename, '/')[-2] as run_id, * exclude (filename)
 from gate_results
 order by run_id, name, metric, segment;
 

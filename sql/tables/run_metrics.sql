@@ -1,5 +1,4 @@
 -- grain: one row per run, model, metric and cut-off
-select string_split(filename, '/')[-2] as run_id, * exclude (filename)
 from metrics
 order by run_id, model, metric, k;
 

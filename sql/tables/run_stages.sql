@@ -2,7 +2,7 @@
 select
     run_id,
     stage,
-    cast(finished_at as timestamptz) at time zone 'UTC' as finished_at,
+    finished_at,
     seconds,
     rows,
     peak_bytes
