@@ -18,7 +18,7 @@ import polars as pl
 import yaml
 from prefect.logging import disable_run_logger
 
-import tasks.publish.tables
+import tasks.publish.materialize
 from tasks.data.demo import write_demo_data
 from tasks.data.drift import watch_drift
 from tasks.data.ingest import ingest
@@ -29,9 +29,9 @@ from tasks.model.adopt import adopt
 from tasks.model.evaluate import evaluate
 from tasks.model.gate import judge
 from tasks.model.train import refit, train
+from tasks.publish.materialize import materialize
 from tasks.publish.publish import publish
 from tasks.publish.rules import apply_rules
-from tasks.publish.tables import materialize
 from tasks.read.terminal import digest_of_tables
 from tasks.run.handles import Events, Interactions, Matrix, Rules
 from tasks.run.run import Run, open_run
@@ -109,11 +109,11 @@ def night(config: Config) -> None:
 
 def refreshed(config: Config, is_full: bool) -> tuple[float, str]:
     """Seconds that the tables take, and their digest. Nothing is published, so that each starts from the night's."""
-    reuse = (lambda *_: None) if is_full else tasks.publish.tables.reuse_earlier
+    reuse = (lambda *_: None) if is_full else tasks.publish.materialize.reuse_earlier
     with open_run(config) as run:
         parts = prepared(run)
         model = adopt.fn(run, parts[2])
-        with patch.object(tasks.publish.tables, "reuse_earlier", reuse):
+        with patch.object(tasks.publish.materialize, "reuse_earlier", reuse):
             started = time.perf_counter()
             done = materialize.fn(run, *parts, model)
             seconds = time.perf_counter() - started

@@ -15,9 +15,9 @@ from tasks.model.evaluate import evaluate
 from tasks.model.gate import judge
 from tasks.model.train import check_device, refit, train
 from tasks.publish.candidates import check_candidates
+from tasks.publish.materialize import materialize
 from tasks.publish.publish import publish
 from tasks.publish.rules import apply_rules
-from tasks.publish.tables import materialize
 from tasks.report.report import reported_run
 from tasks.run.handles import Outcome
 from tasks.run.run import end_run

@@ -12,9 +12,9 @@ from tasks.data.validate import validate, validate_what_is_left
 from tasks.errors import RunUnderWay
 from tasks.model.adopt import adopt_evaluation_model, adopt_model
 from tasks.publish.candidates import check_candidates
+from tasks.publish.materialize import materialize
 from tasks.publish.publish import publish
 from tasks.publish.rules import apply_rules
-from tasks.publish.tables import materialize
 from tasks.report.report import reported_run
 from tasks.run.handles import Events
 from tasks.run.run import Run, end_run

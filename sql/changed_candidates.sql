@@ -1,12 +1,9 @@
--- grain: one row; the items that the model knows and that may be recommended now and not then, or the reverse
+-- grain: one row; the number of items that the model knows and that are candidates now and were not then, or the reverse
 with before as (
     select
         c.item_id,
         c.category,
-        c.is_allowed
-        and not c.is_hidden
-        and coalesce(r.created_at >= c.available_from, true)
-        and coalesce(r.created_at < c.available_until, true) as is_available
+        is_available(c.is_allowed, c.is_hidden, c.available_from, c.available_until, r.created_at) as is_candidate
     from earlier.catalogue as c
     cross join earlier.run_info as r
     where c.is_scored
@@ -16,12 +13,15 @@ now as (
     select
         s.item_id,
         r.category,
-        coalesce(r.is_allowed, not $has_filters)
-        and not coalesce(r.is_hidden, false)
-        and coalesce(cast($at as timestamptz) >= r.available_from, true)
-        and coalesce(cast($at as timestamptz) < r.available_until, true) as is_available
+        is_available(
+            coalesce(r.is_allowed, not $has_filters),
+            coalesce(r.is_hidden, false),
+            r.available_from,
+            r.available_until,
+            cast($at as timestamptz)
+        ) as is_candidate
     from known_items as s
-    left join read_parquet($rules, hive_partitioning = false) as r on s.item_id = r.item_id
+    left join rules as r on s.item_id = r.item_id
     where s.is_scored
 ),
 

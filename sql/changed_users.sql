@@ -1,12 +1,12 @@
--- grain: one row per user, of now or of the published tables, of whom something is made anew
--- has_new_history: of the catalogue, the user's items and weights are not those that the published tables say
--- has_new_list: of the items that the model knows, they are not, either; or the list is short, or has popular items
+-- grain: one row per user, of now or of the published tables, with rows to compute again
+-- has_new_history: the user's items of the catalogue, or their weights, differ from the published ones
+-- has_new_list: those that the model knows differ, or the published list is short, or has popular items
 -- histories are compared by sums of 64-bit digests of their pairs; true is there because the digest of zeros is 0, and
 -- the outer hash because the inner one mixes only the bits of what comes first
 create or replace temp table changed as
 with pairs as (
     select true as is_now, i.user_id, k.is_scored, hash(hash(true, i.item_id, i.weight)) as digest
-    from read_parquet($interactions, hive_partitioning = false) as i
+    from interactions as i
     inner join known_items as k on i.item_id = k.item_id
     union all
     select false, e.user_id, k.is_scored, hash(hash(true, e.item_id, e.weight))
@@ -22,7 +22,7 @@ digests as (
 
 now as (
     select u.user_id, d.of_all, d.of_known
-    from read_parquet($users, hive_partitioning = false) as u
+    from matrix_users as u
     left join digests as d on u.user_id = d.user_id and d.is_now
 ),
 

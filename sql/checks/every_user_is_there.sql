@@ -1,4 +1,4 @@
--- every user of the events has a list, but for those who have seen the whole catalogue
+-- every user of the events has a list or a history: without a list are only those who have seen the whole catalogue
 with users as (
     select user_id from user_topk
     union

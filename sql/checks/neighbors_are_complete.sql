@@ -1,4 +1,4 @@
--- every item that training saw has as many neighbours as asked for, or as the rules leave
+-- every item that training saw has the configured number of neighbours, or as many as the rules leave
 -- with neighbors_min_users: of a hundred items, all those that share enough users with it
 with rules as (
     select
@@ -24,10 +24,7 @@ candidates as (
     select k.item_id, if(r.same_category, k.category, '') as category
     from known as k
     cross join rules as r
-    where k.is_allowed
-        and not k.is_hidden
-        and coalesce(r.created_at >= k.available_from, true)
-        and coalesce(r.created_at < k.available_until, true)
+    where is_available(k.is_allowed, k.is_hidden, k.available_from, k.available_until, r.created_at)
 ),
 
 looked_at as (

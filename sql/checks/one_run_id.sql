@@ -1,5 +1,5 @@
--- one run throughout: run_info has one row, every record is of a run, and each kind of record has that run's; what the
--- model was judged by is that of the night that trained it
+-- run_info has one row; every record has a run_id; each kind of record has rows of this run, or, about the model, of the
+-- run that trained it
 with records as (
     select 'run_metrics' as name, run_id from run_metrics
     union all

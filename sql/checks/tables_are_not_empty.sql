@@ -1,5 +1,5 @@
--- an empty output table is never published, but that EASE has no embeddings, and that neighbours must have many users
--- or the same category, or be more than one item
+-- no output table is empty; allowed: embeddings of EASE, and neighbours with neighbors_min_users, with same_category or
+-- in a catalogue of one item
 select 'user_topk' as empty_table where not exists (from user_topk)
 union all
 select 'item_neighbors'

@@ -1,5 +1,5 @@
--- rows stand in the order of the table's first key, so that a look-up needs no index; in tables of users inside the file,
--- each refresh since the last whole writing has put the rows of its users behind the others, in that order, too
+-- rows are sorted by the table's first key, so that a look-up needs no index; in tables of users inside the file, each
+-- refresh since all rows were computed has appended the rows of its users, sorted, too
 with placed as (
     select 'item_neighbors' as name, cast(item_id as varchar) as id, item_id <= lead(item_id) over () as is_sorted
     from item_neighbors

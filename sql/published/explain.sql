@@ -1,5 +1,5 @@
 -- grain: one row per item of the user's history that the model knows; the shares add up to the score
-create macro output.explain(of_user, of_item) as table
+create macro explain(of_user, of_item) as table
 with __history as (
     select __h.item_id, __h.weight
     from user_items as __h
@@ -34,3 +34,5 @@ left join item_embeddings as __e on __h.item_id = __e.item_id
 left join __residuals as __s on __h.item_id = __s.item_id
 left join items as __i on __h.item_id = __i.item_id
 order by share desc, __h.item_id;
+
+-- The items of the user's history that contribute to the item's score, the largest share first; the shares add up to the score: from explain('42', '318')

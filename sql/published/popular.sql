@@ -1,5 +1,5 @@
--- grain: one row per rank of the items with the most users, of what may be shown at this moment
-create macro output.popular(k := $k) as table
+-- grain: one row per rank of the items with the most users
+create macro popular(k := $k) as table
 with __available as (
     select
         cast(row_number() over (order by __p.rank) as integer) as rank,
@@ -14,3 +14,5 @@ from __available as __a
 left join items as __i on __a.item_id = __i.item_id
 where __a.rank <= k
 order by __a.rank;
+
+-- The items with the most users, of those that are available at this moment: from popular(k := 10)

@@ -1,5 +1,5 @@
--- grain: one row per rank of the best items for someone who has the given ones, each counting 1; popular ones fill up
-create macro output.recommend_for(item_ids, k := $k) as table
+-- grain: one row per rank of the best items for a user with the given items, each of weight 1; popular items fill up
+create macro recommend_for(item_ids, k := $k) as table
 with __basket as (
     select distinct as_item_id(__b.item_id) as item_id
     from (select unnest(cast(item_ids as varchar[])) as item_id) as __b
@@ -63,3 +63,5 @@ from __ranked as __r
 left join items as __i on __r.item_id = __i.item_id
 where __r.rank <= k
 order by __r.rank;
+
+-- The best items for a basket or session, without the items in it: from recommend_for(['318', '296'])

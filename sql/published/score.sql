@@ -1,5 +1,5 @@
--- the model's score of an item for a user, x B with B = scale (A Aᵀ − I) + S, seen or not; null where either is unknown
-create macro output.score(of_user, of_item) as case
+-- x B with B = scale (A Aᵀ − I) + S, for the history x
+create macro score(of_user, of_item) as case
     when exists (select 1 from user_items as __h where __h.user_id = as_user_id(of_user) and __h.weight > 0)
         and exists (select 1 from catalogue as __c where __c.item_id = as_item_id(of_item) and __c.is_scored)
         then
@@ -34,3 +34,5 @@ create macro output.score(of_user, of_item) as case
                 0
             )
 end;
+
+-- The model's score of an item for a user, seen or not; null where either is unknown: select score('42', '318')

@@ -1,5 +1,5 @@
 -- grain: one row per row of the named table or view, which has columns user_id and item_id; score as that macro gives it
-create macro output.score_pairs(pairs) as table
+create macro score_pairs(pairs) as table
 with __asked as (
     select distinct as_user_id(__p.user_id) as user_id, as_item_id(__p.item_id) as item_id
     from query_table(pairs) as __p
@@ -37,3 +37,5 @@ __scored as (
 select __p.*, __s.score
 from query_table(pairs) as __p
 left join __scored as __s on as_user_id(__p.user_id) = __s.user_id and as_item_id(__p.item_id) = __s.item_id;
+
+-- Each row of a table or view with columns user_id and item_id, with its score: from score_pairs('candidates')

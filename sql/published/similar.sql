@@ -1,5 +1,5 @@
--- grain: one row per rank of the item's neighbours, of what may be shown at this moment
-create macro output.similar(of_item, k := $neighbors) as table
+-- grain: one row per rank of the item's neighbours
+create macro "similar"(of_item, k := $neighbors) as table
 with __available as (
     select
         cast(row_number() over (order by __n.rank) as integer) as rank,
@@ -15,3 +15,5 @@ from __available as __a
 left join items as __i on __a.item_id = __i.item_id
 where __a.rank <= k
 order by __a.rank;
+
+-- The item's neighbours, of the items that are available at this moment: from similar('318')

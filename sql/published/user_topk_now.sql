@@ -1,5 +1,5 @@
--- grain: one row per user and rank, of what may be shown at this moment; spare items move up
-create view output.user_topk_now as
+-- grain: one row per user and rank
+create view user_topk_now as
 with lists as (
     from user_topk
     union all
@@ -21,3 +21,10 @@ select a.*
 from available as a
 cross join run_info as r
 where a.rank <= r.k;
+
+-- The list of each user at this moment: items that are not available are left out, and backup items move up
+-- user_id: The user's id, as in the events
+-- rank: Rank in the list, from 1
+-- item_id: The recommended item
+-- score: The model's score, or the number of users of a popular item
+-- source: personal: scored by the model; popular: by number of users

@@ -1,8 +1,12 @@
--- grain: one row per item of the catalogue; score is the number of users for whom it counts
-create table output.popular_items as
+-- grain: one row per item of the catalogue
 select
     cast(row_number() over (order by n_users desc, item_id) as integer) as rank,
     item_id,
     cast(n_users as float) as score
-from read_parquet($items, hive_partitioning = false)
+from matrix_items
 order by rank;
+
+-- Every item of the catalogue, by its number of users
+-- rank: Rank, from 1
+-- item_id: The item
+-- score: Number of users for whom it counts

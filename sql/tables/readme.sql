@@ -1,5 +1,4 @@
--- grain: one row per query, function, table and view of this file: its parameters or columns, and what it says
-create table output.readme as
+-- grain: one row per query, function, table and view of this file: its parameters or columns, and its meaning
 with macros as (
     select if(function_type = 'macro', 'function', 'query') as kind, function_name as name, parameters as has, comment
     from duckdb_functions()
@@ -28,8 +27,8 @@ from relations as r
 inner join columns as c on r.name = c.name
 order by list_position(['query', 'function', 'table', 'view'], kind), name;
 
-comment on table output.readme is 'What this file holds: start here';
-comment on column output.readme.kind is 'query: select from it like a table; function: call it in a select; table; view';
-comment on column output.readme.name is 'What it is called';
-comment on column output.readme.has is 'The parameters of a query or function, the columns of a table or view';
-comment on column output.readme.meaning is 'What it says';
+-- What is in this file: start here
+-- kind: query: select from it like a table; function: call it in a select; table; view
+-- name: Its name
+-- has: Parameters of a query or function, columns of a table or view
+-- meaning: Its meaning

@@ -1,15 +1,17 @@
-"""What a refresh takes over from the published tables of the same model: all about users who did nothing new."""
+"""What a refresh takes over from the published tables of the same model: the rows of users who did nothing new."""
 
 import json
 import shutil
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import get_run_logger
 
-from tasks.publish.recommendations import Lists, scored_items
+from tasks.publish.output import Reuse
+from tasks.publish.published_model import PublishedModel
+from tasks.publish.tables import RENEWED, TABLES
+from tasks.publish.weights import scored_items
 from tasks.run.database import attach, first_row, sql
 from tasks.run.durable import remove
 from tasks.run.handles import Trained
@@ -19,108 +21,87 @@ from tasks.run.run import Run
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
 PACKAGES = ("duckdb", "elsa-nightly", "great-expectations", "numpy", "polars", "prefect", "scipy", "torch")
-OF_USERS = {  # whose rows are made anew
-    "user_topk": "has_new_list",
-    "user_spares": "has_new_list",
-    "user_embeddings": "has_new_list",
-    "user_items": "has_new_history",
-}
-OF_ITEMS = ("item_neighbors", "item_embeddings", "item_residuals")
-
-
-@dataclass(frozen=True)
-class Reuse:
-    """What stays of the published tables.
-
-    users        whose lists and vectors are made anew, as rows of the matrices
-    changed      user_id of everyone who has new rows in any table, or none any more
-    tables       those that the new file has already, without the rows that are made anew
-    n_refreshes  how often, with this time, rows were put behind those of a file that was written as a whole
-    """
-
-    users: "np.ndarray"
-    changed: "pa.Table"
-    tables: frozenset[str]
-    n_refreshes: int
 
 
 def reuse_earlier(
-    connection: "DuckDBPyConnection",
-    run: Run,
-    trained: Trained,
-    source: Lists,
-    n_listed: int,
-    path: Path,
+    connection: "DuckDBPyConnection", run: Run, trained: Trained, model: PublishedModel, path: Path
 ) -> Reuse | None:
     """Copies the published file to `path` and attaches it as `output`, with nothing but what stays.
 
-    The published file is readable as `earlier` then, and `changed` says whose rows are made anew. A list stays only
-    where it has all of its `n_listed` items, spares included: a new item lengthens shorter ones.
-    Returns None, with no file made, where nothing can be reused: another model, other rules, other software, or
+    The published file is readable as `earlier` then, and `changed` says whose rows are computed. A list stays only
+    where it is whole with its backup items: a new item lengthens shorter ones.
+    Returns None, with no file written, where nothing can be reused: another model, other rules, other software, or
     other items that may be recommended.
     """
-    if (
-        run.replaces is None
-        or trained.model_run_id == run.run_id
-        or run.config.policy_configs.policy.policy_type == "ease"
-    ):
+    is_ease = run.config.policy_configs.policy.policy_type == "ease"
+    if run.replaces is None or trained.model_run_id == run.run_id or is_ease:
         return None
     require_tables(run.warehouse, run.replaces)
     published = run.warehouse.tables(run.replaces)
     attach(connection, published, "earlier")
     (row,) = connection.execute("from earlier.run_info").fetchall()
     info = dict(zip([name for name, *_ in connection.description], row, strict=True))
-    has_changed = _rules(json.loads(info["config"])) != _rules(run.config.model_dump(mode="json"))
-    has_changed |= json.loads(info["versions"]) != versions() or "n_refreshes" not in info
-    if info["model_run_id"] != trained.model_run_id or has_changed:
+    if info["model_run_id"] != trained.model_run_id or not _is_alike(info, run):
         return None
-    connection.register("known_items", next(scored_items(source)))
-    rules = {"rules": str(run.files.rules), "has_filters": bool(run.config.recommendations.filters), "at": run.at}
-    if first_row(connection, sql("changed_candidates"), rules)[0]:
+    connection.register("known_items", next(scored_items(model)))
+    candidates = {"has_filters": bool(model.rules.filters), "at": run.at}
+    if first_row(connection, sql("changed_candidates"), candidates)[0]:
         return None
-    files = {"interactions": str(run.files.interactions), "users": str(run.files.users)}
-    connection.execute(sql("changed_users"), files | {"n_listed": n_listed})
-    rows = """
-        select user_idx from read_parquet($users, hive_partitioning = false)
-        semi join (from changed where has_new_list) using (user_id)
-        order by user_idx
-    """
-    users = connection.execute(rows, {"users": files["users"]}).fetchnumpy()["user_idx"]
-    get_run_logger().info(f"{len(users):,} of {len(source.user_ids):,} users have something new")
+    users = _changed_users(connection, model)
     remove(path)  # a link there would be followed
     shutil.copyfile(published, path)
     connection.execute(f"attach {literal(str(path))} as output")
+    whole = _whole(model)
     connection.begin()
-    tables = _keep(connection, run)
+    in_file = _keep(connection, whole)
     connection.commit()
     changed = connection.sql("select user_id from changed").to_arrow_table()
-    return Reuse(users.astype("int64"), changed, tables, info["n_refreshes"] + 1)
+    return Reuse(users, changed, in_file, whole, info["n_refreshes"] + 1)
 
 
-def _keep(connection: "DuckDBPyConnection", run: Run) -> frozenset[str]:
-    """Drops from `output` all but the tables of users and items, and from these the rows that do not stay."""
-    counts_pairs = bool(run.config.recommendations.neighbors_min_users)
-    stay = {*OF_USERS, *OF_ITEMS} - ({"item_neighbors"} if counts_pairs else set())
+def _is_alike(info: dict, run: Run) -> bool:
+    """Whether the published tables, by their run_info, come from the same rules and the same software."""
+    rules, own = json.loads(info["config"]), run.config.model_dump(mode="json")
+    has_same_rules = rules["recommendations"] == own["recommendations"]
+    has_same_items = rules["source"]["items"] == own["source"]["items"]
+    return has_same_rules and has_same_items and json.loads(info["versions"]) == versions() and "n_refreshes" in info
+
+
+def _changed_users(connection: "DuckDBPyConnection", model: PublishedModel) -> "np.ndarray":
+    """Makes the table `changed`, and returns the rows of the users whose lists are computed: (users,) int64."""
+    connection.execute(sql("changed_users"), {"n_listed": model.n_listed})
+    rows = """
+        select user_idx from matrix_users
+        semi join (from changed where has_new_list) using (user_id)
+        order by user_idx
+    """
+    users = connection.execute(rows).fetchnumpy()["user_idx"].astype("int64")
+    get_run_logger().info(f"{len(users):,} of {len(model.user_ids):,} users have something new")
+    return users
+
+
+def _whole(model: PublishedModel) -> frozenset[str]:
+    """Tables that the same model gives again; neighbours must have users in common if the rules say so."""
+    depends_on_users = {"item_neighbors"} if model.rules.neighbors_min_users else set()
+    return frozenset(table.name for table in TABLES if table.is_of_items) - depends_on_users
+
+
+def _keep(connection: "DuckDBPyConnection", whole: frozenset[str]) -> frozenset[str]:
+    """Drops from `output` all but tables of users, without the rows that change, and the `whole` tables."""
     found = connection.execute(sql("contents")).fetchall()
-    tables = {name for kind, name in found if kind == "table"} & stay
+    tables = {name for kind, name in found if kind == "table"} & {*RENEWED, *whole}
     for kind, name in found:
         if name not in tables:
             connection.execute(f"drop {kind} output.{name}")
-    for table in [table for table in OF_USERS if table in tables]:
-        anew = f"select user_id from changed where {OF_USERS[table]}"
-        connection.execute(f"delete from output.{table} where user_id in ({anew})")
+    for table in [table for table in RENEWED if table in tables]:
+        changed = f"select user_id from changed where {RENEWED[table]}"
+        connection.execute(f"delete from output.{table} where user_id in ({changed})")
     return frozenset(tables)
 
 
 def versions() -> dict[str, str]:
     """Of the software that computes what is published."""
     return {package: version(package) for package in PACKAGES}
-
-
-def _rules(config: dict) -> tuple[dict, dict | None]:
-    """What lists depend on, besides the model and the histories."""
-    return config["recommendations"], config["source"]["items"]

@@ -29,6 +29,7 @@ def load_catalogue(run: Run) -> Catalogue:
         "at": run.at,
     }
     with connect(":memory:", run.config) as connection:
+        connection.execute(sql("published/is_available"))
         table = connection.sql(sql("item_rules"), params=parameters).to_arrow_table().combine_chunks()
     ids, is_allowed, category = (column.chunk(0) for column in table.columns)
     return Catalogue(ids, is_allowed.to_numpy(zero_copy_only=False), category.to_numpy())

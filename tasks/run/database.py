@@ -62,7 +62,7 @@ def connect(
 def attach(connection: "duckdb.DuckDBPyConnection", path: Path, name: str) -> None:
     """Makes a DuckDB file readable under a name. Raises as `openable` does."""
     with openable(path):
-        connection.execute(f"attach {literal(str(path))} as {name} (read_only)")
+        connection.execute(f"attach if not exists {literal(str(path))} as {name} (read_only)")
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from tasks.errors import InputError
 from tasks.run.damage import LOST, in_words
@@ -69,6 +70,19 @@ class _Sections(_Part):
     holdout: dict
 
 
+def _checked_as(kind: type[_Part]) -> AfterValidator:
+    """What is checked as a model, and stays the dictionary that it is."""
+
+    def check(content: dict[str, Any]) -> dict[str, Any]:
+        try:
+            kind.model_validate(content)
+        except ValidationError as error:
+            raise PydanticCustomError("part", "{words}", {"words": in_words(error)}) from None
+        return content
+
+    return AfterValidator(check)
+
+
 class Manifest(_Part):
     """The record of a run.
 
@@ -102,13 +116,13 @@ class Manifest(_Part):
     metric: str
     policy_type: str
     event_weights: dict[str, float]
-    stages: dict[str, dict[str, Any]]
+    stages: dict[str, Annotated[dict[str, Any], _checked_as(_Stage)]]
     measured: dict[str, Measured] = Field(default_factory=dict)
     inputs: dict[str, str] = Field(default_factory=dict)
     files: dict[str, dict[str, str]] = Field(default_factory=dict)
     published: dict[str, Identity] = Field(default_factory=dict)
     replacing: dict[str, Identity] = Field(default_factory=dict)
-    config: dict[str, Any]
+    config: Annotated[dict[str, Any], _checked_as(_Sections)]
 
     @model_validator(mode="before")
     @classmethod
@@ -119,13 +133,6 @@ class Manifest(_Part):
         if content.get("version", 1) != 1:
             raise ValueError(f"it is of version {content['version']!r:.20}, and this program knows {cls.CURRENT}")
         return content | _since_version_1(content) | {"version": cls.CURRENT}
-
-    @model_validator(mode="after")
-    def check_parts(self) -> "Manifest":
-        for stage in self.stages.values():
-            _Stage.model_validate(stage)
-        _Sections.model_validate(self.config)
-        return self
 
     @property
     def is_night(self) -> bool:

@@ -13,7 +13,7 @@ import yaml
 from scipy import sparse
 
 import tasks.data.removal.forget_files
-import tasks.publish.tables
+import tasks.publish.materialize
 from flows.cli import main
 from tasks.data.removal.forget import forget
 from tasks.data.removal.redact import _redact_lines, without
@@ -186,7 +186,7 @@ def test_new_tables_are_those_of_a_world_without_the_person(two_nights: Config) 
     ours = digest_of_tables(two_nights, warehouse / "current.duckdb")
     assert list(traces(warehouse, PERSON)) == []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks.publish.tables, "reuse_earlier", lambda *_: None)
+        patch.setattr(tasks.publish.materialize, "reuse_earlier", lambda *_: None)
         plain_refresh(two_nights)
     assert digest_of_tables(two_nights, warehouse / "current.duckdb") == ours, "as if all were rebuilt"
     named().filter(pl.col("user") != PERSON).write_parquet("data/ratings.parquet")

@@ -25,6 +25,7 @@ from unittest.mock import patch
 import duckdb
 
 from tasks.data.expectations import INSTEAD, WORKING
+from tasks.publish.document import document
 from tests.docs.file_map import file_map
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +88,7 @@ def instead() -> str:
 FILES: dict[str, Callable[[], str]] = {
     "docs/commands.md": commands,
     "docs/configuration.md": configuration,
+    "docs/tables.md": document,
 }
 PARTS: dict[str, Callable[[str], str]] = {
     "file map": lambda _: file_map(),

@@ -16,11 +16,11 @@ import elsa_core.linear
 import elsa_core.ridge
 import elsa_core.sparse_product
 import elsa_core.topk
-import tasks.publish.recommendations
 import tasks.read.score
 from flows.nightly import nightly
 from flows.refresh import refresh
 from flows.tables import score
+from tasks.publish.published_model import PublishedModel
 from tests.conftest import config
 
 ROOT = Path(__file__).parents[2]
@@ -54,14 +54,14 @@ def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def n_blocks(monkeypatch: pytest.MonkeyPatch) -> Counter:
     """How many blocks each table was made of."""
-    counted, blocks = Counter(), tasks.publish.recommendations._blocks
+    counted, blocks = Counter(), PublishedModel.blocks
 
-    def counting(lists: tasks.publish.recommendations.Lists, n: int, width: int, table: str) -> Iterator[slice]:
-        for block in blocks(lists, n, width, table):
+    def counting(model: PublishedModel, n: int, width: int, table: str) -> Iterator[slice]:
+        for block in blocks(model, n, width, table):
             counted[table] += 1
             yield block
 
-    monkeypatch.setattr(tasks.publish.recommendations, "_blocks", counting)
+    monkeypatch.setattr(PublishedModel, "blocks", counting)
     return counted
 
 
@@ -122,7 +122,7 @@ def test_what_is_handed_over_looks_nothing_up() -> None:
         looking |= more
     assert {"materialize", "train", "progress"} <= looking
     handed_over = [node.name for node, is_inner in functions if is_inner or _is_generator(node)]
-    assert {"_blocks", "user_lists", "neighbors", "all_batches"} <= set(handed_over)
+    assert {"blocks", "user_lists", "neighbors", "all_batches"} <= set(handed_over)
     assert sorted(set(handed_over) & looking) == []
 
 

@@ -1,6 +1,5 @@
 """The output tables' contract: each check of sql/checks/ notices when its promise is broken."""
 
-import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from flows.nightly import nightly
-from tasks.publish.tables import ContractBroken, _check_contract
+from tasks.publish.contract import ContractBroken, check_contract
+from tasks.publish.document import types_of_columns
 from tasks.run.handles import Outcome
 from tasks.run.run import Run
 from tests.conftest import by_duckdb_1_5, config
@@ -75,7 +75,7 @@ def test_every_check_is_tried() -> None:
 
 
 def test_an_untouched_file_passes(published: Path) -> None:
-    _check_contract(Run(config(), "run"), published)
+    check_contract(Run(config(), "run"), published)
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -85,7 +85,7 @@ def test_a_broken_promise_is_noticed(check: str, published: Path, tmp_path: Path
     with duckdb.connect(str(copy)) as connection:
         connection.execute(SABOTAGE[check])
     with pytest.raises(ContractBroken, match=rf"\b{check}: \d+ rows, such as"):
-        _check_contract(Run(config(), "run"), copy)
+        check_contract(Run(config(), "run"), copy)
 
 
 @pytest.mark.parametrize("check", sorted(path.stem for path in CHECK_FILES if path.parent.name == "users"))
@@ -96,9 +96,9 @@ def test_a_refresh_looks_at_the_users_whose_rows_are_new(check: str, published: 
         connection.execute("update run_info set n_refreshes = 1")
         connection.execute(SABOTAGE[check])
     with pytest.raises(ContractBroken, match=rf"\b{check}: \d+ rows, such as"):
-        _check_contract(Run(config(), "run"), copy, pa.table({"user_id": [4, 5, 1000]}))
+        check_contract(Run(config(), "run"), copy, pa.table({"user_id": [4, 5, 1000]}))
     if check != "categories_are_capped":
-        _check_contract(Run(config(), "run"), copy, pa.table({"user_id": [4, 6]}))
+        check_contract(Run(config(), "run"), copy, pa.table({"user_id": [4, 6]}))
 
 
 def test_tables_that_break_the_contract_are_never_published(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,25 +116,39 @@ def test_tables_that_break_the_contract_are_never_published(world: Path, monkeyp
     assert list((world / "warehouse" / "published").iterdir()) == []
 
 
-def test_columns_are_those_that_the_docs_promise(published: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "tables.md").read_text()
-    promised = {
-        table: [column.split()[0] for column in columns.split(", ") if column != "…"]
-        for table, columns in re.findall(r"^\| `([a-z_]+)` \| ([^|`]+) \|", page, re.MULTILINE)
-    }
+def test_columns_and_types_are_those_that_the_documentation_promises(published: Path) -> None:
+    """Its test says that docs/tables.md has the columns and types of `types_of_columns`."""
     with duckdb.connect(str(published), read_only=True) as connection:
-        found = connection.execute(
-            "select table_name, list(column_name order by column_index) from duckdb_columns() "
-            "where not internal and table_name in (select table_name from duckdb_tables()) group by table_name"
-        )
-        tables = dict(found.fetchall())
-    assert tables.pop("items")[:2] == promised.pop("items")
-    assert tables == promised
+        rows = connection.execute(
+            "select table_name, column_name, data_type from duckdb_columns() where not internal "
+            "order by table_name, column_index"
+        ).fetchall()
+    found: dict[str, dict[str, str]] = {}
+    for table, column, kind in rows:
+        is_id = column in ("user_id", "item_id", "neighbor_item_id")
+        found.setdefault(table, {})[column] = "id" if is_id else kind.replace("FLOAT[8]", "FLOAT[factors]")
+    of_source = found["items"].pop("genre")
+    assert of_source == "VARCHAR"
+    promised = types_of_columns()
+    assert found == promised
+    assert {table: list(columns) for table, columns in found.items()} == {
+        table: list(columns) for table, columns in promised.items()
+    }
 
 
 def test_published_files_cannot_be_written_to(published: Path) -> None:
     assert published.resolve().stat().st_mode & 0o222 == 0
 
 
+def test_views_can_be_read_from_a_file_attached_beside_another(published: Path) -> None:
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{published}' as tables (read_only)")
+        counts = "select (select count(*) from tables.available_items), (select count(*) from tables.user_topk_now)"
+        assert connection.execute(counts).fetchall() == [(60, 2400)]
+
+
 def test_files_can_be_read_by_duckdb_1_5(published: Path) -> None:
+    assert (
+        by_duckdb_1_5(published, "select count(*) from user_topk_now join available_items using (item_id)") == "2400"
+    )
     assert by_duckdb_1_5(published, "select count(*) from user_topk join items using (item_id)") == "2400"

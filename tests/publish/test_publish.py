@@ -376,16 +376,17 @@ def test_a_forced_publication_says_who_and_why(world: Path, tables) -> None:
 
 
 def test_a_force_does_not_reach_the_contract(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import tasks.publish.tables
+    import tasks.publish.materialize
+    from tasks.publish.contract import ContractBroken
 
-    monkeypatch.setattr(tasks.publish.tables, "_check_contract", broken)
-    with pytest.raises(tasks.publish.tables.ContractBroken):
+    monkeypatch.setattr(tasks.publish.materialize, "check_contract", broken)
+    with pytest.raises(ContractBroken):
         plain_night(config(), force_reason="whatever")
     assert Warehouse(world / "warehouse").current_run_id is None
 
 
 def broken(*_: object) -> None:
-    from tasks.publish.tables import ContractBroken
+    from tasks.publish.contract import ContractBroken
 
     raise ContractBroken("no")
 

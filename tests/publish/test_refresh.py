@@ -10,12 +10,13 @@ import pytest
 import yaml
 
 import tasks.publish.incremental
+import tasks.publish.materialize
 import tasks.publish.tables
 from elsa_core import Elsa
 from flows.cli import main
 from flows.refresh import refresh
 from tasks.errors import InputError
-from tasks.publish.tables import ContractBroken
+from tasks.publish.contract import ContractBroken
 from tasks.read.terminal import digest_of_tables
 from tasks.report.report import find_report
 from tasks.run.handles import Outcome
@@ -71,7 +72,7 @@ def published_digest() -> str:
 
 def refreshed_in_full(monkeypatch: pytest.MonkeyPatch, **changes: dict) -> str:
     with monkeypatch.context() as patch:
-        patch.setattr(tasks.publish.tables, "reuse_earlier", lambda *_: None)
+        patch.setattr(tasks.publish.materialize, "reuse_earlier", lambda *_: None)
         plain_refresh(config(**settings(**changes)))
     return published_digest()
 
@@ -274,7 +275,7 @@ def test_rows_that_should_have_gone_are_noticed(broken: str, night: Outcome, mon
     gone = community_events().filter(pl.col("user") != 9)
     gone.write_parquet("data/ratings.parquet")
     add(new_events())
-    monkeypatch.setitem(tasks.publish.incremental.OF_USERS, broken, "false")
+    monkeypatch.setitem(tasks.publish.tables.RENEWED, broken, "false")
     with pytest.raises(ContractBroken):
         plain_refresh(config(**settings()))
     assert [path.name for path in Path("warehouse/published").iterdir()] == [f"{night.run_id}.duckdb"]

@@ -25,16 +25,19 @@ import yaml
 from flows.cli import main
 from flows.explore import make_app
 from tasks.errors import InputError, RunUnderWay, WarehouseBusy
-from tasks.publish.publication import prune, roll_back
+from tasks.publish.publication import roll_back
+from tasks.publish.retention import prune
 from tasks.report.report import find_report
+from tasks.run import damage as damaged_records
 from tasks.run import durable as files
-from tasks.run import records
+from tasks.run import index
 from tasks.run.database import intact, openable
 from tasks.run.index import list_runs
 from tasks.run.lock import age, locked
 from tasks.run.logs import JsonLines
 from tasks.run.manifest import Manifest, read_manifest, write_manifest
 from tasks.run.publications import publications
+from tasks.run.results import usable_parquet
 from tasks.run.run import Run, end_run, open_run
 from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
@@ -72,7 +75,7 @@ def two_nights(made_two_nights: Path, world: Path, without_prefect: None) -> tup
 
     copy_world(made_two_nights, world)
     first, second = (run.run_id for run in list_runs(Warehouse(WAREHOUSE)))
-    records.begin_to_name()
+    damaged_records.begin_to_name()
     return first, second
 
 
@@ -183,8 +186,8 @@ def test_a_column_of_another_kind_is_left_out_and_named(
 ) -> None:
     path = WAREHOUSE / "runs" / two_nights[0] / name
     pl.read_parquet(path).with_columns(pl.lit(value).alias(column)).write_parquet(path)
-    stage = {"metrics.parquet": "evaluate", "gate_checks.parquet": "gate"}[name]
-    assert len(records.files_of_all_runs(WAREHOUSE.absolute(), list_runs(Warehouse(WAREHOUSE)), stage, name)) == 1
+    folders = [WAREHOUSE / "runs" / run_id for run_id in two_nights]
+    assert usable_parquet(folder / name for folder in folders) == [folders[1] / name]
     said = capfd.readouterr().err
     assert f"{path} is damaged: its column '{column}' is" in said and two_nights[1] not in said
 
@@ -204,7 +207,7 @@ def test_counts_that_are_no_numbers_are_damage(two_nights: tuple[str, str], capf
     path = WAREHOUSE / "runs" / two_nights[1] / "manifest.json"
     changed(lambda one: one["stages"]["matrix"].update(n_users="many"))(path)
     assert main(["report", two_nights[1], "--config", "my.yaml"]) == 2
-    assert "manifest.json is damaged: stages.matrix.n_users" in capfd.readouterr().err
+    assert "manifest.json is damaged: stages.matrix: n_users: " in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("damage", mostly_slow("cut", "without stages", "gone"))
@@ -226,15 +229,15 @@ def test_manifests_are_read_once_and_before_the_lock_is_taken(
     from tasks.read import terminal as published
 
     n_reads: Counter[str] = Counter()
-    read = records._manifest
+    read = index.parse_manifest
 
-    def counted(path: Path) -> dict:
+    def counted(path: Path) -> Manifest:
         n_reads[path.parent.name] += 1
         with suppress(RunUnderWay), locked(WAREHOUSE / "publication.lock"):
             return read(path)
         pytest.fail("readers of the lock wait meanwhile")
 
-    monkeypatch.setattr(records, "_manifest", counted)
+    monkeypatch.setattr(index, "parse_manifest", counted)
     with open_run(config()) as run:
         for most, attempt in (
             (1, lambda: published.runs(config())),

@@ -46,7 +46,7 @@ def made_died(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("died")
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Died):
-        patch.setattr("tasks.publish.tables._write_model_tables", die)
+        patch.setattr("tasks.publish.materialize.write_tables", die)
         make_world(folder, config())
     return folder
 

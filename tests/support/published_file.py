@@ -9,7 +9,7 @@ import polars as pl
 from scipy import sparse
 
 from elsa_core import Ease, Elsa
-from tasks.publish.tables import materialize
+from tasks.publish.materialize import materialize
 from tasks.run.database import sql
 from tasks.run.handles import Events, Interactions, Matrix, Rules, Trained
 from tasks.run.run import Run

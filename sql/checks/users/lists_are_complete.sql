@@ -12,10 +12,7 @@ allowed as (
     select c.item_id, c.category, r.k, if(c.category is null, r.n_items, r.cap) as cap
     from catalogue as c
     cross join rules as r
-    where c.is_allowed
-        and not c.is_hidden
-        and coalesce(r.created_at >= c.available_from, true)
-        and coalesce(r.created_at < c.available_until, true)
+    where is_available(c.is_allowed, c.is_hidden, c.available_from, c.available_until, r.created_at)
 ),
 
 categories as (

@@ -1,4 +1,4 @@
--- who has a vector has a history, and who has spare items has a list
+-- a user with a vector has a history, and a user with backup items has a list
 select 'vector' as what, e.user_id
 from user_embeddings as e
 anti join (from user_items where weight > 0) as h on e.user_id = h.user_id

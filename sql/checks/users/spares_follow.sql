@@ -1,4 +1,4 @@
--- spare items stand behind a full list, without gaps, and hold nothing that is listed or seen
+-- backup items follow a full list, without gaps, and hold nothing that is listed or seen
 with ranked as (
     select s.user_id, count(*) as n_rows, min(s.rank) as first, max(s.rank) as last, count(distinct s.item_id) as n_items
     from user_spares as s
