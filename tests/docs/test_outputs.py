@@ -80,10 +80,15 @@ def test_a_part_that_has_changed_is_replaced() -> None:
     assert write.made(made, no_night) == made
 
 
-def test_what_readme_shows_of_a_night_is_shortened() -> None:
-    rows = "│ ndcg@100 │ 0.2 │\n│ ndcg@10  │ 0.1 │\n└──────────┘\n  2 rows  2 columns\n"
-    night = f"run 1: published\n{rows}\nThe tables are in w.\nThree queries\n"
-    assert write._shortened(night) == "run 1: published\n│ ndcg@100 │ 0.2 │\n└──────────┘\n\nThe tables are in w.\n"
+def test_what_readme_shows_of_a_night_ends_with_where_the_tables_are() -> None:
+    rows = "".join(f"  row{row}   0.5\n" for row in range(7))
+    night = f"run 1: published\n{rows}\n  metric  mean\n{rows}\nThe tables are in w.\nThree queries\n"
+    shown = write._shortened(night)
+    assert (
+        shown.count("row3") == 2
+        and shown.count("row4") == 1
+        and shown.endswith("row3   0.5\n\nThe tables are in w.\n")
+    )
 
 
 def test_the_file_map_has_every_module_and_folder() -> None:
