@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tasks.run.handles import Published
-from tasks.run.memory import PeakMemory, recorded_peak_bytes
 from tasks.run.manifest import read_manifest
+from tasks.run.memory import PeakMemory, recorded_peak_bytes
 from tasks.run.run import open_run
 from tests.support.worlds import config
 

@@ -19,8 +19,8 @@ from tasks.data.ingest import ingest
 from tasks.errors import InputError, ValidationFailed, WarehouseBusy
 from tasks.run.index import list_runs
 from tasks.run.manifest import read_manifest
-from tasks.run.stage import may_pass
 from tasks.run.run import open_run
+from tasks.run.stage import may_pass
 from tasks.run.warehouse import Warehouse
 from tests.support.worlds import community_events, config
 
