@@ -183,7 +183,8 @@ OF_THE_PIPELINE = [
         (
             "switch: not at once",
             "new_link.replace(warehouse.current)",
-            'warehouse.current.unlink(True)\n    __import__("time").sleep(0.2)\n    new_link.replace(warehouse.current)',
+            'warehouse.current.unlink(True)\n    __import__("time").sleep(0.2)\n'
+            "    new_link.replace(warehouse.current)",
         ),
     ),
     *_of(
