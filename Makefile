@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help nightly explore test test-slow test-crash test-damage test-operations test-gpu test-pages docs audit held-back lock server deploy worker lint bench clean
+.PHONY: help nightly explore test test-slow test-mutations test-crash test-damage test-operations test-gpu test-pages docs audit held-back lock server deploy worker lint bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +22,10 @@ test: .venv/.ready lint  ## the tests (9 minutes on 2 cores)
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 test-slow: .venv/.ready  ## the tests that take minutes
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not crash and not operations and not damage and not held_back'
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not crash and not operations and not damage and not mutations and not held_back'
+
+test-mutations: .venv/.ready  ## the product broken in every way that is listed; each must be noticed (20 minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m mutations tests/test_mutations.py
 
 test-crash: .venv/.ready  ## nights that are killed at every step and at random moments, and the counts
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m crash -s

@@ -23,6 +23,7 @@ FORBIDDEN = {
         "great_expectations",
         "pyarrow",
         "pydantic",
+        "ruamel",
         "yaml",
     },
     "tasks": {"flows"},
@@ -115,3 +116,9 @@ def test_mypy_passes_over_modules_that_exist_and_over_none_of_elsa_core() -> Non
     paths = [ROOT / f"{name.replace('.', '/')}.py" for name in passed_over]
     assert not [str(path) for path in paths if not path.exists()]
     assert not [name for name in passed_over if name.startswith("elsa_core")]
+
+
+def test_what_tests_share_lies_in_no_test_module() -> None:
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        shared = {name for name in imports_of(path) if name.split(".")[0] == "tests"}
+        assert not [name for name in shared if re.search(r"\.(conftest|test_\w+)", name)], path

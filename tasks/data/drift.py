@@ -13,7 +13,7 @@ from tasks.run.handles import Drift, Events
 from tasks.run.quoting import identifier
 from tasks.run.run import Run
 from tasks.run.stage import stage
-from tasks.settings.config import Drift as DriftRules
+from tasks.settings.checks import DriftSettings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -131,7 +131,7 @@ def _watch(connection: "DuckDBPyConnection", run: Run) -> list[Watched]:
     return watched
 
 
-def limits(rules: DriftRules, run_id: str) -> dict:
+def limits(rules: DriftSettings, run_id: str) -> dict:
     """The parameters of the bands that a run is judged by."""
     return {
         "run_id": run_id,

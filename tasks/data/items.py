@@ -11,8 +11,9 @@ from tasks.data.sources.tables import SourceTable, readable, table_of_items
 from tasks.errors import InputError
 from tasks.run.database import first_row, sql
 from tasks.run.quoting import identifier
-from tasks.settings.config import Config, ItemSource, Source
+from tasks.settings.config import Config
 from tasks.settings.configured_sql import in_parentheses
+from tasks.settings.source import ItemSettings, SourceSettings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -52,7 +53,9 @@ def view_items(connection: "DuckDBPyConnection", config: Config, scratch: Path) 
     _check_columns(connection, config, table.name)
 
 
-def _table(connection: "DuckDBPyConnection", source: Source, items: ItemSource, scratch: Path) -> SourceTable:
+def _table(
+    connection: "DuckDBPyConnection", source: SourceSettings, items: ItemSettings, scratch: Path
+) -> SourceTable:
     if items.query is not None:
         return SourceTable("source.items.query", f"from {in_parentheses(items.query)}")
     assert items.path is not None
@@ -130,7 +133,7 @@ def _why_not(connection: "DuckDBPyConnection", condition: str, id_type: str) -> 
     return ""
 
 
-def load_items(connection: "DuckDBPyConnection", source: Source, id_type: str) -> int:
+def load_items(connection: "DuckDBPyConnection", source: SourceSettings, id_type: str) -> int:
     """Replaces the warehouse's item metadata by source_items, and returns its number of items.
 
     Raises InputError where an item comes twice.

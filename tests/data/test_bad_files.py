@@ -14,8 +14,9 @@ import yaml
 
 from flows.cli import main
 from tasks.errors import InputError
-from tests.conftest import settings, snapshot
-from tests.data.test_ingest import stored, take_in
+from tests.support.ingestion import stored, take_in
+from tests.support.published_state import snapshot
+from tests.support.worlds import settings
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 COLUMNS = {"user_id": "user", "item_id": "movie", "timestamp": "at", "value": "rating"}
@@ -142,7 +143,7 @@ def test_a_file_without_permission_is_named(world: Path) -> None:
     Path("a.csv").write_text(HEADER + GOOD)
     Path("a.csv").chmod(0)
     script = (
-        "from tests.data.test_ingest import take_in\nfrom tests.data.test_bad_files import COLUMNS\n"
+        f"from tests.support.ingestion import take_in\nCOLUMNS = {COLUMNS!r}\n"
         "from prefect.logging import disable_run_logger\nwith disable_run_logger(): take_in('a.csv', COLUMNS)"
     )
     root = Path(__file__).parents[2]
@@ -153,7 +154,7 @@ def test_a_file_without_permission_is_named(world: Path) -> None:
 
 @pytest.mark.parametrize("case", ["no header", "gzip cut short", "Parquet in name only", "an unknown format"])
 def test_at_the_terminal_it_is_one_message_without_a_traceback(
-    case: str, world: Path, capfd: pytest.CaptureFixture, prefect_server: None
+    case: str, world: Path, capfd: pytest.CaptureFixture, without_engine: None
 ) -> None:
     name, write, outcome = CORPUS[case]
     write(Path(name))

@@ -12,13 +12,13 @@ import torch
 import yaml
 
 from flows.cli import main
-from tasks.data.ingest import ingest
 from tasks.run.index import list_runs
 from tasks.run.run import open_run
 from tasks.run.warehouse import Warehouse
-from tests.conftest import community_events, config, settings, snapshot
+from tests.support.published_state import snapshot
+from tests.support.worlds import community_events, config, settings
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
+pytestmark = pytest.mark.usefixtures("without_engine")
 
 
 def elsa_nightly(capfd: pytest.CaptureFixture, changes: dict) -> tuple[int, str]:
@@ -157,8 +157,8 @@ def test_a_gpu_where_there_is_none_is_refused_before_anything_runs(world: Path, 
 def test_an_unknown_key_is_refused_before_anything_runs(world: Path, capfd: pytest.CaptureFixture) -> None:
     code, message = elsa_nightly(capfd, {"interactions": {"min_valeu": 4}})
     assert code == 2
-    assert "bad.yaml has 1 mistake(s)" in message
-    assert "interactions.min_valeu: unknown key; did you mean 'min_value'?" in message
+    line = Path("bad.yaml").read_text().splitlines().index("  min_valeu: 4") + 1
+    assert f"bad.yaml, line {line}: interactions.min_valeu: unknown key; did you mean 'min_value'?" in message
     assert not (world / "warehouse").exists()
 
 
@@ -171,11 +171,7 @@ def test_a_warehouse_in_use_is_left_alone(world: Path, capfd: pytest.CaptureFixt
 
 
 @pytest.mark.usefixtures("first_night")
-def test_events_open_in_another_program_are_left_alone(
-    world: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    impatient = ingest.with_options(retry_delay_seconds=0)  # tests/run/test_robustness.py waits
-    monkeypatch.setattr("flows.nightly.ingest", impatient)
+def test_events_open_in_another_program_are_left_alone(world: Path, capfd: pytest.CaptureFixture) -> None:
     before = snapshot(world / "warehouse")
     script = "import duckdb, sys; c = duckdb.connect('warehouse/events.duckdb'); print(flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
@@ -201,7 +197,7 @@ def test_a_run_that_failed_says_so_and_one_that_was_killed_has_died(world: Path)
     with pytest.raises(RuntimeError), open_run(config()):
         raise RuntimeError("out of luck")
     script = (
-        "import os\nfrom tests.conftest import config\nfrom tasks.run.run import open_run\n"
+        "import os\nfrom tests.support.worlds import config\nfrom tasks.run.run import open_run\n"
         "with open_run(config()):\n    os.kill(os.getpid(), 9)\n"
     )
     root = Path(__file__).parents[2]

@@ -18,9 +18,9 @@ from tasks.run.handles import Drift
 from tasks.run.manifest import read_manifest, write_manifest
 from tasks.run.run import open_run
 from tasks.settings.config import Config
-from tests.conftest import config
-from tests.data.test_ingest import stored
+from tests.support.ingestion import stored
 from tests.support.plain_nights import events_of
+from tests.support.worlds import config
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 N_NIGHTS = 8
@@ -340,7 +340,7 @@ def test_gini_of_known_distributions(world: Path) -> None:
     assert [value for (value,) in history("round(observed, 6)", "metric = 'gini'")] == [0.0, 0.72]
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("without_engine")
 def test_validating_alone_accepts_what_was_ingested_alone(world: Path) -> None:
     deliver(0, usual(0))
     pl.DataFrame({"item": range(80)}).write_parquet("items.parquet")

@@ -15,9 +15,9 @@ from tasks.report.report import _write
 from tasks.run.handles import Drift
 from tasks.run.run import open_run
 from tasks.settings.config import Config
-from tests.conftest import config, copy_world
-from tests.data.test_ingest import stored
+from tests.support.ingestion import stored
 from tests.support.plain_nights import events_of
+from tests.support.worlds import config, copy_world
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 START = datetime(2026, 1, 1, tzinfo=UTC)

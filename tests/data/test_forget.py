@@ -15,12 +15,14 @@ from scipy import sparse
 import tasks.data.removal.forget_files
 import tasks.publish.materialize
 from flows.cli import main
+from flows.data import ingest_alone
 from tasks.data.removal.forget import forget
 from tasks.data.removal.redact import _redact_lines, without
 from tasks.errors import InputError, ValidationFailed, WarehouseBusy
 from tasks.publish.publication import roll_back
 from tasks.read.score import Scorer
 from tasks.read.terminal import digest_of_tables
+from tasks.report.report import find_report
 from tasks.run import durable as files
 from tasks.run.index import list_runs
 from tasks.run.integrity import OF_SCORES, require_files, require_tables
@@ -28,9 +30,10 @@ from tasks.run.lock import locked
 from tasks.run.manifest import read_manifest
 from tasks.run.publications import publications
 from tasks.run.warehouse import Warehouse
-from tasks.settings.config import Config, Ids
-from tests.conftest import community_events, config, settings, write_world
-from tests.support.plain_nights import plain_night, plain_refresh, plain_republish
+from tasks.settings.config import Config
+from tasks.settings.source import IdSettings
+from tests.support.plain_nights import plain_flow, plain_night, plain_refresh, plain_republish
+from tests.support.worlds import community_events, config, settings, write_world
 
 PERSON, OTHER = 'anna "x", o\'neil', "person-6"
 QUARANTINE = {"max_share": 0.5}
@@ -240,7 +243,7 @@ def test_what_a_kill_left_the_next_run_finishes(
         forget(two_nights, [PERSON])
     if kill_at % 3 == 0:
         assert forget(two_nights, [OTHER]).damaged == (), "somebody else meanwhile"
-    plain_refresh(two_nights)
+    plain_refresh(two_nights) if kill_at in (0, 5) else plain_flow(ingest_alone, two_nights)
     assert [one for one in traces(warehouse, PERSON) if "validation_results" not in one] == []
     require_tables(warehouse, current)
     require_files(warehouse, current, OF_SCORES)
@@ -328,7 +331,7 @@ def test_a_rejected_night_is_resumed_without_the_person(two_nights: Config) -> N
 
 
 def test_a_report_that_shows_somebody_goes(two_nights: Config) -> None:
-    report = Path("warehouse/runs", Warehouse(Path("warehouse")).current_run_id, "report.html")
+    report = find_report(two_nights, Warehouse(Path("warehouse")).current_run_id)
     report.write_text(report.read_text() + "<h3>User anna &#34;x&#34;, o&#39;neil</h3>")
     forget(two_nights, [PERSON])
     assert not report.exists()
@@ -354,14 +357,14 @@ def test_ids_that_are_told_apart_in_another_way_later(two_nights: Config) -> Non
     forget(two_nights, ["PERSON-9", "person-8"])
     assert len(list(traces(Path("warehouse"), "person-9"))) > 0, "another person"
     lower = town()
-    lower = lower.model_copy(update={"source": lower.source.model_copy(update={"ids": Ids(lowercase=True)})})
+    lower = lower.model_copy(update={"source": lower.source.model_copy(update={"ids": IdSettings(lowercase=True)})})
     plain_refresh(lower)
     with duckdb.connect("warehouse/events.duckdb", read_only=True) as connection:
         query = "select count(*) from events where user_id in ('person-9', 'person-8')"
         assert connection.execute(query).fetchall() == [(0,)]
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("without_engine")
 def test_ids_that_are_numbers_from_a_file_at_the_terminal(
     world: Path, first_night: object, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from tasks.data.ingest import ingest
 from tasks.errors import InputError
 from tasks.run.handles import Events
 from tasks.run.run import open_run
-from tests.conftest import config
+from tests.support.worlds import config
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 SECRET = "root:x:0:0"

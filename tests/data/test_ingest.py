@@ -14,20 +14,19 @@ import polars as pl
 import pytest
 
 from tasks.data.ingest import ingest, progress
-from tasks.data.ledger import accept
 from tasks.data.validate import validate
 from tasks.errors import InputError, ValidationFailed
 from tasks.run.handles import Events
 from tasks.run.run import open_run
-from tests.conftest import config
+from tests.support.ingestion import COLUMNS, stored, take_in
 from tests.support.plain_nights import events_of
+from tests.support.worlds import config
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 ROWS = pl.DataFrame({
     "user": [1, 1, 2], "movie": [10, 20, 10], "rating": [5.0, 3.5, 1.0],
     "at": ["2026-01-01T10:00:00", "2026-01-02 11:00:00+01:00", "2026-01-03"], "kind": ["view", "buy", None],
 })  # fmt: skip
-COLUMNS = {"user_id": "user", "item_id": "movie", "timestamp": "at", "value": "rating", "event_type": "kind"}
 AT_LEAST_1000 = {"expectations": [{"expect": "expect_table_row_count_to_be_between", "min_value": 1000}]}
 EXPECTED = [
     (1, 10, datetime.datetime(2026, 1, 1, 10), 5.0, "view"),
@@ -43,29 +42,6 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "a.jsonl.gz": lambda path: path.write_bytes(gzip.compress(ROWS.write_ndjson().encode())),
     "a.parquet": lambda path: ROWS.write_parquet(path),
 }
-
-
-def take_in(
-    events: str | list[str] | None,
-    columns: dict | None = None,
-    items: dict | None = None,
-    quarantine: dict | None = None,
-    **source: object,
-) -> Events:
-    source |= {"events": events, "columns": COLUMNS if columns is None else columns, "items": items}
-    changes = {"source": source, "interactions": {"min_value": None}, "quarantine": quarantine or {}}
-    with open_run(config(**changes)) as run:
-        handle = ingest.fn(run)
-    with duckdb.connect("warehouse/events.duckdb") as connection:
-        accept(connection)
-    return handle
-
-
-def stored(
-    query: str = "select user_id, item_id, timestamp, value, event_type from events order by all",
-) -> list[tuple]:
-    with duckdb.connect("warehouse/events.duckdb", read_only=True) as connection:
-        return connection.execute(query).fetchall()
 
 
 @pytest.mark.parametrize("name", WRITERS)

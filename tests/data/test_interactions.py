@@ -12,8 +12,8 @@ from tasks.data.interactions import build_interactions
 from tasks.data.matrix import build_matrix
 from tasks.errors import InputError
 from tasks.run.run import Run, open_run
-from tests.conftest import community_events, config
 from tests.support.plain_nights import events_of
+from tests.support.worlds import community_events, config
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 COLUMNS = {"user_id": "user", "item_id": "item", "timestamp": "at", "value": "value", "event_type": "kind"}

@@ -16,10 +16,10 @@ from tasks.data.ingest import ingest
 from tasks.data.interactions import build_interactions
 from tasks.data.ledger import accept
 from tasks.run.run import open_run
-from tests.conftest import config
-from tests.data.test_ingest import stored
-from tests.flows.test_crash import WORKERS
+from tests.support.ingestion import stored
+from tests.support.killed_nights import WORKERS
 from tests.support.plain_nights import events_of
+from tests.support.worlds import config
 
 N_FILES, N_ROWS = 4, 60_000
 CHANGES = {

@@ -12,8 +12,8 @@ import pytest
 
 from tasks.data.sources.files import COMPRESSED, READERS
 from tasks.errors import InputError, ValidationFailed
-from tasks.settings.config import Source
-from tests.data.test_ingest import stored, take_in
+from tasks.settings.source import SourceSettings
+from tests.support.ingestion import stored, take_in
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 IDS = {"user_id": "user", "item_id": "movie"}
@@ -682,7 +682,7 @@ def test_the_configuration_is_held_against_the_files_before_any_event_is_read(
 ) -> None:
     from tasks.data.ingest import ingest
     from tasks.run.run import open_run
-    from tests.conftest import config
+    from tests.support.worlds import config
 
     changes = CHECKS[key]()
     items = {"path": "data/movies.parquet", "item_id": "movie", "title": "name", **changes.pop("items", {})}
@@ -695,4 +695,4 @@ def test_the_configuration_is_held_against_the_files_before_any_event_is_read(
 def test_the_documentation_names_every_form() -> None:
     said = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()
     assert [end for end in (*READERS, *COMPRESSED) if f"`{end}`" not in said] == []
-    assert f"`source.nulls`: {', '.join(Source().nulls[:-1])} and {Source().nulls[-1]}." in said
+    assert f"`source.nulls`: {', '.join(SourceSettings().nulls[:-1])} and {SourceSettings().nulls[-1]}." in said

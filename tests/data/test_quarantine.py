@@ -12,9 +12,9 @@ from tasks.data.ingest import ingest
 from tasks.data.interactions import build_interactions
 from tasks.errors import InputError, ValidationFailed
 from tasks.run.run import open_run
-from tests.conftest import config
-from tests.data.test_ingest import COLUMNS, stored, take_in
+from tests.support.ingestion import COLUMNS, stored, take_in
 from tests.support.plain_nights import events_of
+from tests.support.worlds import config
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 HEADER = "user,movie,rating,at,kind\n"

@@ -13,8 +13,8 @@ from tasks.data.validate import validate
 from tasks.errors import InputError, ValidationFailed
 from tasks.run.run import Run, open_run
 from tasks.settings.config import Config
-from tests.conftest import community_events, config
 from tests.support.plain_nights import events_of
+from tests.support.worlds import community_events, config
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 HOLDS = {

@@ -16,8 +16,8 @@ from tasks.run.lock import locked
 from tasks.run.publications import publications
 from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
-from tests.conftest import community_events, config, settings
 from tests.support.plain_nights import plain_night, plain_refresh, plain_republish
+from tests.support.worlds import community_events, config, settings
 
 SOURCE = {"events": "data/*ratings.parquet"}
 SETTINGS = {"quarantine": {"max_share": 0.5}, "gate": {"min_lift_over_popularity": -1.0}}
@@ -105,7 +105,7 @@ def test_what_is_meant_must_be_clear(night: Config) -> None:
         withdraw(night, "wrong_ratings.parquet")
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("without_engine")
 def test_the_only_file_at_the_terminal(world: Path, first_night: object, capsys: pytest.CaptureFixture) -> None:
     Path("my.yaml").write_text(yaml.safe_dump(settings()))
     before = Warehouse(Path("warehouse")).current_run_id
@@ -113,7 +113,7 @@ def test_the_only_file_at_the_terminal(world: Path, first_night: object, capsys:
     assert main(["withdraw", "ratings.parquet", "--config", "my.yaml"]) == 2
     said = capsys.readouterr()
     assert "is withdrawn: " in said.out
-    assert "that is done, but readers get no new tables: warehouse holds no events any more" in said.err
+    assert "the removal is done, but no new tables were published: warehouse holds no events any more" in said.err
     assert (
         Warehouse(Path("warehouse")).current_run_id == before
         and list_runs(Warehouse(Path("warehouse")))[-1].status == "failed"

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from elsa_core import Capped, Elsa, Popularity
-from tests.publish.test_macros import weights_of, without_residual
-from tests.support.published_file import random_ease, random_histories, random_model
+from tests.support.published_file import random_ease, random_histories, random_model, weights_of, without_residual
 
 
 def plain_cap(ranking: list[int], category: np.ndarray, cap: int, k: int) -> list[int]:

@@ -10,9 +10,9 @@ from scipy import sparse
 from elsa_core import Ease, fit_ease, load
 from tasks.errors import InputError
 from tasks.run.manifest import read_manifest
-from tests.conftest import N_USERS, config
-from tests.elsa_core.test_training import random_interactions, validation_users
 from tests.support.plain_nights import plain_night
+from tests.support.small_training import random_interactions, validation_users
+from tests.support.worlds import N_USERS, config
 
 Tables = Callable[[str], list[tuple]]
 EASE = {"scoring_policy": {"policy_type": "ease", "ease_ridge": [3.0, 30.0]}}

@@ -11,7 +11,7 @@ from elsa_core import Elsa, Epoch, ResidualConfig, TrainConfig, fit, fit_ease, f
 from elsa_core.closed_form import cosine_loss
 from elsa_core.metrics import validation_ndcg
 from elsa_core.train import rows_of_length_one
-from tests.elsa_core.test_training import random_interactions, validation_users
+from tests.support.small_training import random_interactions, validation_users
 
 pytestmark = [
     pytest.mark.gpu,

@@ -14,7 +14,7 @@ import elsa_core.residual
 import elsa_core.ridge
 import elsa_core.sparse_product
 from elsa_core import Elsa, ResidualConfig, ResidualError, fit, fit_residual, load
-from tests.elsa_core.test_training import LargestTensor, config, random_interactions, validation_users
+from tests.support.small_training import LargestTensor, config, random_interactions, validation_users
 
 one_choice = ResidualConfig(neighbors=6, ridge=(0.5,), dropout=(0.2,), k=5)
 

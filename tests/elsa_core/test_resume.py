@@ -11,7 +11,7 @@ from scipy import sparse
 import elsa_core.sparse_product
 from elsa_core import Elsa, Epoch, TrainingError, fit
 from elsa_core.start import RIDGE, spectral_start, unit_rows, warm_start
-from tests.elsa_core.test_training import config, random_interactions, validation_users
+from tests.support.small_training import config, random_interactions, validation_users
 
 
 class Killed(Exception):

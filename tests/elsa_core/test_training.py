@@ -8,32 +8,14 @@ import pytest
 import torch
 from scipy import sparse
 from torch.nn.functional import normalize
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 import elsa_core.closed_form
 import elsa_core.topk
 import elsa_core.train
-from elsa_core import DeviceError, Epoch, TrainConfig, TrainingError, evaluate, fit, resolve_device
+from elsa_core import DeviceError, Epoch, TrainingError, evaluate, fit, resolve_device
 from elsa_core.start import OVERSAMPLING
 from elsa_core.train import Training, rows_of_length_one
-
-config = TrainConfig(factors=4, batch_size=32, n_epochs=4, device="cpu", strategy="default", k=5)
-
-
-def random_interactions(n_users: int = 200, n_items: int = 30, seed: int = 0) -> sparse.csr_array:
-    """Weighted, at least two interactions a user; neighbouring items go together."""
-    rng = np.random.default_rng(seed)
-    distance = np.abs(rng.uniform(0, n_items, (n_users, 1)) - np.arange(n_items))
-    is_liked = rng.random((n_users, n_items)) < 0.8 * np.exp(-((distance / 4) ** 2))
-    is_liked[:, :2] |= is_liked.sum(axis=1, keepdims=True) < 2
-    return sparse.csr_array(is_liked * rng.uniform(0.5, 2, is_liked.shape).astype(np.float32))
-
-
-def validation_users() -> tuple[sparse.csr_array, sparse.csr_array]:
-    X = random_interactions(60, seed=1).toarray()
-    is_target = np.cumsum(X > 0, axis=1) % 2 == 0
-    return sparse.csr_array(X * ~is_target), sparse.csr_array(X * is_target)
+from tests.support.small_training import LargestTensor, config, random_interactions, validation_users
 
 
 @pytest.fixture
@@ -43,19 +25,6 @@ def scripted_ndcg(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     values = iter(ndcg)
     monkeypatch.setattr(elsa_core.train, "validation_ndcg", lambda *_: next(values))
     return ndcg
-
-
-class LargestTensor(TorchDispatchMode):
-    """Records how many elements the largest dense tensor has that any operation takes or returns."""
-
-    numel = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        tensors = [leaf for leaf in tree_leaves((args, kwargs, out)) if isinstance(leaf, torch.Tensor)]
-        dense = [tensor for tensor in tensors if tensor.layout == torch.strided]
-        self.numel = max([self.numel, *(tensor.numel() for tensor in dense)])
-        return out
 
 
 def test_one_seed_gives_bitwise_equal_models_and_another_does_not() -> None:

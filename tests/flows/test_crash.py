@@ -1,129 +1,23 @@
 """A night that is killed, at every step that lasts and at random moments, while others read: nothing torn or lost."""
 
-import contextlib
 import json
-import multiprocessing
-import os
-import pickle
 import random
 import shutil
 import signal
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
 
-import tasks.report.charts
-from tasks.errors import InputError
 from tasks.read.terminal import digest_of_tables
 from tasks.run.index import list_runs
 from tasks.run.warehouse import Warehouse
-from tests.conftest import community_events, config, undrawn, write_world
-
-WORKERS = multiprocessing.get_context("forkserver")
-HEAVY = ["torch._dynamo", "great_expectations.expectations", "duckdb_sqlalchemy", "pyarrow.parquet", "polars"]
-WORKERS.set_forkserver_preload(["flows.nightly", "elsa_core", *HEAVY])  # a night then starts in no time
-LASTING = ("replace", "rename", "symlink_to", "chmod", "unlink")  # what changes the warehouse for others, at once
-VERSION = """
-    select
-        run_id,
-        (select sum(md5_number_lower(cast(t as varchar))) from user_topk as t),
-        (select sum(md5_number_lower(cast(t as varchar))) from item_neighbors as t),
-        (select sum(md5_number_lower(cast(t as varchar))) from popular_items as t)
-    from run_info
-    where run_id = (select any_value(run_id) from validation_results having count(distinct run_id) = 1)
-      and run_id = (select max(run_id) from run_metrics)
-"""
-
-
-def night(folder: Path, kill_at: int | None = None, resume: str | None = None) -> None:
-    """A whole night, its tasks called without Prefect's engine; dies before the kill_at-th lasting step."""
-    import torch
-    from prefect import Task
-    from prefect.logging import disable_run_logger
-
-    from flows.nightly import nightly
-
-    os.chdir(folder)
-    torch.set_num_threads(1)
-    tasks.report.charts._picture = undrawn
-    Task.__call__ = lambda task, *arguments, return_state=False: task.fn(*arguments)
-    steps: list[str] = []
-    for name in LASTING:
-        setattr(Path, name, counted(getattr(Path, name), steps, kill_at))
-    with open("night.log", "a") as log, contextlib.redirect_stderr(log), disable_run_logger():
-        Path("ready").touch()
-        try:
-            nightly.fn(config(), resume=resume)
-        except InputError as error:
-            print(error, file=sys.stderr)
-            sys.exit(1)
-    Path("steps.json").write_text(json.dumps(steps))
-
-
-def counted(method: Callable, steps: list[str], kill_at: int | None) -> Callable:
-    def step(path: Path, *arguments, **options):
-        if "warehouse" in path.parts:
-            steps.append(f"{method.__name__} {path.name}")
-            if len(steps) == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return method(path, *arguments, **options)
-
-    return step
-
-
-def read_on(folder: Path, pause: float, name: str) -> None:
-    """Opens the tables again and again, looks twice, and writes down every version and every error that it saw."""
-    found: set[tuple] = set()
-    while not (folder / "stop").exists():
-        try:
-            with duckdb.connect(str(folder / "warehouse" / "current.duckdb"), read_only=True) as connection:
-                first = connection.execute(VERSION).fetchall()
-                time.sleep(pause)
-                again = connection.execute(VERSION).fetchall()
-            found.add(tuple(first[0]) if first == again and len(first) == 1 else ("mixed", *first, *again))
-        except Exception as error:
-            found.add(("error", str(error)))
-    (folder / name).write_bytes(pickle.dumps(found))
-
-
-def watch(folder: Path, name: str) -> None:
-    """Looks at the link whenever a core is free, and writes down whether it was ever missing."""
-    os.nice(19)
-    found: set[tuple] = set()
-    while not (folder / "stop").exists():
-        for _ in range(1000):
-            try:
-                os.readlink(folder / "warehouse" / "current.duckdb")
-            except FileNotFoundError:
-                found.add(("error", "there was no current.duckdb"))
-    (folder / name).write_bytes(pickle.dumps(found))
-
-
-@contextlib.contextmanager
-def readers(folder: Path, pauses: tuple[float, ...] = (0.01, 0.3)) -> Iterator[set[tuple]]:
-    """Reading processes around a block; what they saw is in the set when it ends."""
-    found: set[tuple] = set()
-    started = [
-        WORKERS.Process(target=read_on, args=(folder, pause, f"reader{number}"))
-        for number, pause in enumerate(pauses)
-    ]
-    started.append(WORKERS.Process(target=watch, args=(folder, f"reader{len(pauses)}")))
-    for process in started:
-        process.start()
-    try:
-        yield found
-    finally:
-        (folder / "stop").touch()
-        for process in started:
-            process.join()
-    for number in range(len(started)):
-        found |= pickle.loads((folder / f"reader{number}").read_bytes())
+from tests.support.killed_nights import WORKERS, night
+from tests.support.reading_processes import VERSION, readers
+from tests.support.worlds import community_events, config, write_world
 
 
 def run(folder: Path, **options) -> int:

@@ -21,7 +21,7 @@ from flows.nightly import nightly
 from flows.refresh import refresh
 from flows.tables import score
 from tasks.publish.published_model import PublishedModel
-from tests.conftest import config
+from tests.support.worlds import config
 
 ROOT = Path(__file__).parents[2]
 N_USERS, N_ITEMS, N_ROW_GROUP = 17_000, 9_000, 122_880

@@ -26,7 +26,7 @@ from flows.automations import put_in_place
 from tasks.run.index import list_runs
 from tasks.run.lock import holder
 from tasks.run.warehouse import Warehouse
-from tests.conftest import settings, write_world
+from tests.support.worlds import settings, write_world
 
 pytestmark = [pytest.mark.slow, pytest.mark.operations]
 ROOT = Path(__file__).parents[2]

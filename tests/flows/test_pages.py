@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import ODD_TITLE, Nights
+from tests.support.three_nights import ODD_TITLE, Nights
 
 pytest.importorskip("playwright", reason="needs the extra `pages`: make test-pages")
 CHROMIUM = shutil.which("chromium")

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import yaml
 
-from tests.conftest import settings
+from tests.support.worlds import settings
 
 pytestmark = pytest.mark.slow
 LONG = {"embedding_policy": {"factors": 8, "n_epochs": 1_000_000, "batch_size": 8, "strategy": "default"}}

@@ -13,8 +13,8 @@ from tasks.model.gate import _lift
 from tasks.run.handles import Evaluation
 from tasks.run.run import Run
 from tasks.settings.config import Config
-from tests.conftest import config
 from tests.support.plain_nights import plain_night
+from tests.support.worlds import config
 
 Pairs = list[tuple[int, int]]
 

@@ -19,8 +19,8 @@ from tasks.model.segments import history_bands, popularity_bands
 from tasks.run.handles import COMMON_ITEMS, Champion
 from tasks.run.run import Run
 from tasks.settings.config import Config
-from tests.conftest import community_events, config
 from tests.support.plain_nights import plain_night
+from tests.support.worlds import community_events, config
 
 N = 400
 

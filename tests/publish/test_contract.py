@@ -7,14 +7,15 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from flows.nightly import nightly
 from tasks.publish.contract import ContractBroken, check_contract
 from tasks.publish.document import types_of_columns
 from tasks.run.handles import Outcome
 from tasks.run.run import Run
-from tests.conftest import by_duckdb_1_5, config
+from tests.support.plain_nights import plain_night
+from tests.support.published_state import by_duckdb_1_5
+from tests.support.worlds import config
 
-pytestmark = pytest.mark.usefixtures("prefect_server", "without_prefect")
+pytestmark = pytest.mark.usefixtures("without_prefect")
 CHECK_FILES = list((Path(__file__).parents[2] / "sql" / "checks").rglob("*.sql"))
 CHECKS = sorted(path.stem for path in CHECK_FILES)
 
@@ -111,7 +112,7 @@ def test_tables_that_break_the_contract_are_never_published(world: Path, monkeyp
         lambda self, X, k, also_exclude=None, allowed=None: honest(self, X, k, exclude_seen=also_exclude is None),
     )
     with pytest.raises(ContractBroken, match="no_seen_item"):
-        nightly(config())
+        plain_night(config())
     assert not (world / "warehouse" / "current.duckdb").exists()
     assert list((world / "warehouse" / "published").iterdir()) == []
 

@@ -19,7 +19,15 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from elsa_core import Ease, Elsa
-from tests.support.published_file import Ids, random_ease, random_histories, random_model, write_published
+from tests.support.published_file import (
+    Ids,
+    random_ease,
+    random_histories,
+    random_model,
+    weights_of,
+    without_residual,
+    write_published,
+)
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 
@@ -48,14 +56,6 @@ class World:
         return self.X.toarray().astype(np.float64) @ weights_of(self.model)
 
 
-def weights_of(model: Elsa | Ease) -> np.ndarray:
-    if isinstance(model, Ease):
-        return model.weights.astype(np.float64)
-    A = model.item_embeddings.astype(np.float64)
-    low_rank = model.scale * (A @ A.T - np.eye(len(A)))
-    return low_rank if model.residual is None else low_rank + model.residual.toarray()
-
-
 Made = tuple[Elsa | Ease, sparse.csr_array, Ids, Ids]  # what a world is published from
 
 
@@ -76,10 +76,6 @@ def publish(made: Made) -> World:
 
 def in_order(identifier: int | str) -> int | bytes:
     return identifier if isinstance(identifier, int) else identifier.encode()
-
-
-def without_residual(n_items: int, rng: np.random.Generator) -> Elsa:
-    return random_model(n_items, rng, has_residual=False)
 
 
 def ask(path: Path, query: str, parameters: object = None) -> list[tuple]:

@@ -18,7 +18,6 @@ import polars as pl
 import pytest
 import yaml
 
-from flows.nightly import nightly
 from tasks.errors import InputError, WarehouseBusy
 from tasks.publish.publication import publish_again, roll_back
 from tasks.publish.publish import publish
@@ -29,9 +28,11 @@ from tasks.run.manifest import read_manifest, write_manifest
 from tasks.run.publications import publications
 from tasks.run.run import end_run, open_run
 from tasks.run.warehouse import Warehouse
-from tests.conftest import community_events, config, settings, snapshot
-from tests.flows.test_crash import VERSION, WORKERS, readers
+from tests.support.killed_nights import WORKERS
 from tests.support.plain_nights import plain_night
+from tests.support.published_state import snapshot
+from tests.support.reading_processes import VERSION, readers
+from tests.support.worlds import community_events, config, settings
 
 ME = f"{getpass.getuser()}@{socket.gethostname()}"
 
@@ -398,7 +399,8 @@ def test_a_dead_owner_holds_nobody_up(world: Path, capfd: pytest.CaptureFixture)
     with open_run(config()):
         pass
     assert (
-        "taking over the lock of a run that has died (ann@elsewhere, pid 4000000, for 5 h)" in capfd.readouterr().err
+        "taking over the lock of a run that has died (ann@elsewhere, pid 4000000, for 5 hours)"
+        in capfd.readouterr().err
     )
     with open_run(config()):
         pass
@@ -437,7 +439,10 @@ def test_an_owner_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -
 def test_a_living_owner_is_named(world: Path, holder) -> None:
     process = holder(60)
     with (
-        pytest.raises(WarehouseBusy, match=rf"in use by another run \({ME}, pid {process.pid}, for \d+ s\)"),
+        pytest.raises(
+            WarehouseBusy,
+            match=rf"in use by another run \({ME}, pid {process.pid}, for (a moment|a second|\d+ seconds)\)",
+        ),
         open_run(config()),
     ):
         pass
@@ -464,7 +469,7 @@ def test_a_file_in_the_place_of_the_link_is_not_overwritten(world: Path, templat
     second = publish_a_copy(template, 1)[0]
     link.unlink()
     link.write_text("mine")
-    for attempt in (lambda: nightly(config()), lambda: roll_back(config(), template.stem)):
+    for attempt in (lambda: plain_night(config()), lambda: roll_back(config(), template.stem)):
         with pytest.raises(InputError, match="is a file, but must be a symlink"):
             attempt()
     assert link.read_text() == "mine"

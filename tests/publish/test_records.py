@@ -10,8 +10,8 @@ import tasks.run.results
 from tasks.publish.publication import roll_back
 from tasks.read.terminal import digest_of_tables
 from tasks.run.handles import Outcome
-from tests.conftest import config
 from tests.support.plain_nights import plain_night, plain_refresh
+from tests.support.worlds import config
 
 RECORDS = ("run_metrics", "gate_checks", "run_stages")
 pytestmark = pytest.mark.usefixtures("without_prefect")

@@ -24,17 +24,17 @@ from tasks.run.index import list_runs
 from tasks.run.lock import locked
 from tasks.run.manifest import read_manifest, write_manifest
 from tasks.run.warehouse import Warehouse
-from tests.conftest import N_ITEMS, N_USERS, by_duckdb_1_5, community_events, config, copy_world, make_world
 from tests.support.plain_nights import plain_night, plain_refresh
+from tests.support.published_state import by_duckdb_1_5
+from tests.support.worlds import N_ITEMS, N_USERS, community_events, config, copy_world, make_world
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
 Tables = Callable[[str], list[tuple]]
 FEW_FACTORS = {"embedding_policy": {"factors": 4, "n_epochs": 2, "strategy": "default"}}
 SETTINGS = {"policy_configs": FEW_FACTORS, "gate": {"min_lift_over_popularity": -1.0}}
 
 
 @pytest.fixture(scope="module")
-def made_night(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+def made_night(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     return make_world(tmp_path_factory.mktemp("night"), config(**settings()))
 
 
@@ -81,14 +81,15 @@ def test_a_refresh_gives_what_a_full_materialisation_gives(
     world: Path,
     night: Outcome,
     tables: Tables,
-    caplog: pytest.LogCaptureFixture,
+    logged: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = tables("from user_topk where user_id = 5 order by rank")
     add(new_events())
-    refresh(config(**settings()))
-    assert f"of {N_USERS + 2} users have something new" in caplog.text
-    n_computed = int(caplog.text.split(f" of {N_USERS + 2} users have something new")[0].split()[-1])
+    plain_refresh(config(**settings()), has_report=True)
+    log = "\n".join(logged)
+    assert f"of {N_USERS + 2} users have something new" in log
+    n_computed = int(log.split(f" of {N_USERS + 2} users have something new")[0].split()[-1])
     assert n_computed == 7, "three with something new, two new ones, and two with popular items only"
     report = Path("warehouse/runs", Warehouse(Path("warehouse")).current_run_id, "report.html").read_text()
     assert f"Tables made anew with the model of run {night.run_id}; nothing was trained or judged." in report
@@ -104,7 +105,7 @@ def test_a_refresh_gives_what_a_full_materialisation_gives(
     run_id = Warehouse(world / "warehouse").current_run_id
     assert run_id != night.run_id
     assert tables("select run_id, model_run_id from run_info") == [(run_id, night.run_id)]
-    assert "epoch" not in caplog.text.split("refresh")[-1], "nothing is trained"
+    assert "epoch" not in log, "nothing is trained"
 
 
 @pytest.mark.usefixtures("night")
@@ -180,6 +181,7 @@ def test_an_item_that_leaves_the_candidates_makes_everything_anew(world: Path, t
     assert tables("select count(*) from user_topk") == [(10 * N_USERS,)]
 
 
+@pytest.mark.usefixtures("prefect_server")
 def test_where_another_run_is_under_way_it_is_skipped(night: Outcome, capsys: pytest.CaptureFixture) -> None:
     Path("my.yaml").write_text(yaml.safe_dump(config(**settings()).model_dump(exclude_defaults=True)))
     with locked(Path("warehouse/lock")):

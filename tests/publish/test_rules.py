@@ -14,9 +14,9 @@ from scipy import sparse
 from elsa_core import Elsa
 from tasks.errors import InputError
 from tasks.run.run import open_run
-from tests.conftest import N_ITEMS, config
 from tests.support.plain_nights import plain_night
 from tests.support.published_file import no_rules, random_histories, random_model, write_published
+from tests.support.worlds import N_ITEMS, config
 
 Tables = Callable[[str], list[tuple]]
 ITEMS = {"path": "data/movies.parquet", "item_id": "movie", "title": "name"}

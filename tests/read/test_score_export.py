@@ -17,25 +17,15 @@ from flows.cli import main
 from tasks.errors import InputError
 from tasks.read.export import export_vectors
 from tasks.read.score import score_file
-from tests.conftest import config, settings
-from tests.publish.test_macros import weights_of
-from tests.support.published_file import Ids, random_histories, random_model, write_published
+from tests.support.published_file import (
+    NUMBERS,
+    TEXT,
+    Ids,
+    publish,
+)
+from tests.support.worlds import config, settings
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
-NUMBERS = list(range(100, 108)), list(range(20))
-TEXT = [f"us'er {n:02}" for n in range(8)], [f"ité;m {n:02}" for n in range(20)]
-
-
-def publish(folder: Path, ids: tuple[Ids, Ids]) -> np.ndarray:
-    """Publishes a random model into warehouse/ and returns x B, (users, items)."""
-    rng = np.random.default_rng(0)
-    model, X = random_model(20, rng), random_histories(8, 20, rng)
-    write_published(folder, model, X, *ids).rename(folder / "warehouse" / "current.duckdb")
-    published = next((folder / "warehouse" / "published").glob("*.unfinished"))
-    (folder / "warehouse" / "current.duckdb").unlink()
-    final = published.rename(published.with_suffix(""))
-    (folder / "warehouse" / "current.duckdb").symlink_to(f"published/{final.name}")
-    return X.toarray().astype(np.float64) @ weights_of(model)
 
 
 @pytest.mark.parametrize("ids", [NUMBERS, TEXT], ids=["numbers", "text"])
@@ -171,7 +161,7 @@ def test_a_folder_that_cannot_be_made_is_said(world: Path) -> None:
         export_vectors.fn(config(), "npy", Path("file/vectors"))
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("without_engine")
 def test_at_the_terminal(world: Path, capfd: pytest.CaptureFixture) -> None:
     publish(world, NUMBERS)
     Path("my.yaml").write_text(yaml.safe_dump(settings()))
@@ -182,6 +172,6 @@ def test_at_the_terminal(world: Path, capfd: pytest.CaptureFixture) -> None:
     assert "user nobody has no history that counts, or has only this item, or" in capfd.readouterr().err
     pl.DataFrame({"user_id": [105, 1], "item_id": [7, 7]}).write_parquet("pairs.parquet")
     assert main(["score", "pairs.parquet", "--out", "scored.parquet", "--config", "my.yaml"]) == 0
-    assert "2 pairs in scored.parquet; 1 of them name someone or something unknown" in capfd.readouterr().out
+    assert "2 pairs in scored.parquet; 1 of them with an unknown user or item" in capfd.readouterr().out
     assert main(["export", "--format", "npy", "--out", "vectors", "--config", "my.yaml"]) == 0
     assert "20 item and 7 user vectors in vectors" in capfd.readouterr().out

@@ -13,7 +13,7 @@ from flows.automations import PATH, read_automations
 from tasks.report import report
 from tasks.report.plain_text import plain
 from tasks.run.handles import Outcome
-from tests.conftest import config
+from tests.support.worlds import config
 
 HOSTILE = [
     "<!channel> <!here> <!everyone>",

@@ -21,7 +21,9 @@ from tasks.report.report import find_report, write_report
 from tasks.run.database import connect
 from tasks.run.manifest import Manifest, read_manifest, write_manifest
 from tasks.run.run import Run, open_run
-from tests.conftest import ODD_TITLE, ODD_USER, Nights, config
+from tests.support.plain_nights import plain_night
+from tests.support.three_nights import ODD_TITLE, ODD_USER, Nights
+from tests.support.worlds import config
 
 PUBLISHED, AGAIN, REJECTED = range(3)
 
@@ -227,18 +229,23 @@ def test_it_needs_no_engine(nights: Nights) -> None:
     assert write_report.fn(Run(nights.config, nights.run_ids[REJECTED])) == nights.folder(REJECTED) / "report.html"
 
 
+@pytest.mark.usefixtures("prefect_server")
 def test_prefect_has_the_verdict_the_metrics_and_the_way_to_the_report(nights: Nights) -> None:
     from prefect.client.orchestration import get_client
 
+    run_id = nightly(nights.rejecting).run_id
     with get_client(sync_client=True) as client:
         found = client.request("POST", "/artifacts/latest/filter").json()
     artifacts = {one["key"]: one["data"] for one in found}
-    assert f"**Rejected**: run {nights.run_ids[REJECTED]}" in artifacts["verdict"]
+    assert f"**Rejected**: run {run_id}" in artifacts["verdict"]
     assert "at least 1.1" in artifacts["verdict"]
     assert json.loads(artifacts["metrics"])[0]["metric"] == "ndcg"
-    assert (nights.folder(REJECTED) / "report.html").as_uri() in artifacts["report"]
+    folder = nights.warehouse / "runs" / run_id
+    assert (folder / "report.html").as_uri() in artifacts["report"]
+    shutil.rmtree(folder)
 
 
+@pytest.mark.usefixtures("prefect_server")
 def test_a_report_that_fails_does_not_undo_a_night(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
     def break_down(run: Run) -> dict:
         raise RuntimeError("no report")
@@ -275,10 +282,10 @@ def test_without_runs_the_command_says_so(tmp_path: Path, nights: Nights) -> Non
         find_report(empty, None)
 
 
-@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.usefixtures("without_engine")
 def test_ease_has_a_report_too(world: Path) -> None:
     policy = {"policy_type": "ease", "ease_ridge": [10.0, 100.0]}
-    outcome = nightly(config(policy_configs={"scoring_policy": policy}))
+    outcome = plain_night(config(policy_configs={"scoring_policy": policy}), has_report=True)
     page = Page(world / "warehouse" / "runs" / outcome.run_id / "report.html")
     assert "ease tonight" in page.text and "What the validation users chose from" in page.text
     assert "Training loss" not in page.text and "Five users" in page.text

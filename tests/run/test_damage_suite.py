@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 import yaml
 
-import flows.cli
+import flows.engine
 import flows.nightly
 from flows.cli import main
 from tasks.run import durable as files
 from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
-from tests.conftest import settings, write_world
-from tests.run.test_damage import cut, empty, folder, other
+from tests.support.damages import cut, empty, folder, other
 from tests.support.plain_nights import plain_flow, plain_night
+from tests.support.worlds import settings, write_world
 
 NOBODY = 65_534
 SMALL = settings(
@@ -62,7 +62,7 @@ def made() -> Iterator[Path]:
 def damaged_world(made: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A place for copies of it; the commands run there without Prefect's engine."""
     monkeypatch.chdir(made)  # back again at the end
-    monkeypatch.setattr(flows.cli, "run_flow", lambda flow, config, **named: plain_flow(flow, config))
+    monkeypatch.setattr(flows.engine, "run_flow", lambda flow, config, **named: plain_flow(flow, config))
     place = made.with_name(f"{made.name}-case")
     yield place
     with suppress(FileNotFoundError):

@@ -8,8 +8,8 @@ import pytest
 
 from tasks.errors import InputError
 from tasks.run.manifest import Manifest, read_manifest, write_manifest
-from tests.conftest import config
-from tests.run.test_index import a_manifest
+from tests.support.manifests import a_manifest
+from tests.support.worlds import config
 
 VERSION_1: dict[str, Any] = {
     "run_id": "20260101T030000_000000",

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from tasks.run.handles import Published
-from tasks.run.logs import PeakMemory, recorded_peak_bytes
 from tasks.run.manifest import read_manifest
+from tasks.run.memory import PeakMemory, recorded_peak_bytes
 from tasks.run.run import open_run
-from tests.conftest import config
+from tests.support.worlds import config
 
 pytestmark = pytest.mark.skipif(recorded_peak_bytes() is None, reason="this system does not tell")
 MB = 2**20
 SCRIPT = """
 import json, resource, sys, time
-from tasks.run.logs import PeakMemory, recorded_peak_bytes
+from tasks.run.memory import PeakMemory, recorded_peak_bytes
 
 hold = lambda megabytes: bytearray(b"x") * (megabytes * 2**20)  # written to, so that it is really held
 hold(400)

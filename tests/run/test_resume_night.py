@@ -23,12 +23,13 @@ from tasks.run.index import list_runs
 from tasks.run.manifest import read_manifest
 from tasks.run.run import Run, open_run
 from tasks.run.warehouse import Warehouse
-from tasks.settings.config import Config, Section
-from tests.conftest import community_events, config, copy_world, make_world, snapshot
-from tests.flows.test_crash import WORKERS, night
-from tests.support.plain_nights import plain_night
+from tasks.settings.config import Config
+from tasks.settings.section import Section
+from tests.support.killed_nights import WORKERS, night
+from tests.support.plain_nights import plain_flow, plain_night
+from tests.support.published_state import snapshot
+from tests.support.worlds import community_events, config, copy_world, make_world
 
-pytestmark = pytest.mark.usefixtures("prefect_server")
 ROOT = Path(__file__).parents[2]
 ONCE = ("validate", "drift", "interactions", "matrix", "train", "evaluate", "refit")
 
@@ -62,6 +63,7 @@ def done_again(lines: list[str]) -> set[str]:
     return {stage for stage in ONCE if not any(f"{stage}: done before" in line for line in lines)}
 
 
+@pytest.mark.usefixtures("prefect_server")
 def test_finished_stages_are_not_done_again(
     world: Path, died: str, made_first_night: tuple[Path, Outcome], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -139,7 +141,7 @@ def test_a_rejected_run_can_be_judged_anew(world: Path, logged: list[str]) -> No
 
 def test_there_is_nothing_to_resume(world: Path) -> None:
     with pytest.raises(InputError, match="there is no run nonsense to resume; elsa runs lists them"):
-        nightly(config(), resume="nonsense")
+        plain_night(config(), resume="nonsense")
 
 
 def test_stages_read_no_section_that_they_do_not_name(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,14 +236,14 @@ def test_a_night_while_events_are_taken_in(world: Path) -> None:
         process.join()
         assert process.exitcode == 1 and "is in use by another run" in (world / "night.log").read_text()
         assert snapshot(world / "warehouse") == before
-    ingest_alone(config())
+    plain_flow(ingest_alone, config())
     assert plain_night(config()).status == "published"
 
 
 def test_a_terminated_night_says_so(world: Path) -> None:
     import yaml
 
-    from tests.conftest import settings
+    from tests.support.worlds import settings
 
     (world / "my.yaml").write_text(yaml.safe_dump(settings(policy_configs={"embedding_policy": {
         "factors": 8, "n_epochs": 100_000, "batch_size": 8, "strategy": "default"}})))  # fmt: skip
@@ -287,12 +289,12 @@ def test_a_full_disk_is_one_clear_error(world: Path) -> None:
         (small / "filler").write_bytes(b"\0" * (os.statvfs(small).f_bavail * os.statvfs(small).f_frsize - 300_000))
         run_id, before = Warehouse(warehouse).current_run_id, digest_of_tables(config(), warehouse / "current.duckdb")
         with pytest.raises(InputError, match=r"the warehouse cannot be written to.*No space left.*readers keep"):
-            nightly(config())
+            plain_night(config())
         assert Warehouse(warehouse).current_run_id == run_id
         assert digest_of_tables(config(), warehouse / "current.duckdb") == before
         assert not list(small.glob("*unfinished*"))
         (small / "filler").unlink()
-        assert nightly(config()).status == "published", "once there is room again"
+        assert plain_night(config()).status == "published", "once there is room again"
     finally:
         subprocess.run(["umount", str(small)], check=True)
 
@@ -307,7 +309,7 @@ def test_a_read_only_folder_is_one_clear_error(world: Path, first_night: Outcome
             pytest.skip(f"no folder can be made read-only here: {mounted.stderr.strip()}")
     try:
         with pytest.raises(InputError, match=r"the warehouse cannot be written to: .*Read-only file system"):
-            nightly(config())
+            plain_night(config())
         with pytest.raises(InputError, match=r"cannot be written to: .*Read-only file system.*readers keep"):
             publish_again(config(), "20260101T000000_000000")
         assert read_manifest(warehouse / "runs" / first_night.run_id).status == "published"

@@ -19,10 +19,10 @@ from tasks.data.ingest import ingest
 from tasks.errors import InputError, ValidationFailed, WarehouseBusy
 from tasks.run.index import list_runs
 from tasks.run.manifest import read_manifest
-from tasks.run.retries import may_pass
 from tasks.run.run import open_run
+from tasks.run.stage import may_pass
 from tasks.run.warehouse import Warehouse
-from tests.conftest import community_events, config
+from tests.support.worlds import community_events, config
 
 BUSY = """
 import duckdb, sys, time

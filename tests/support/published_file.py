@@ -13,9 +13,11 @@ from tasks.publish.materialize import materialize
 from tasks.run.database import sql
 from tasks.run.handles import Events, Interactions, Matrix, Rules, Trained
 from tasks.run.run import Run
-from tests.conftest import config
+from tests.support.worlds import config
 
 Ids = list[int] | list[str]
+NUMBERS = list(range(100, 108)), list(range(20))
+TEXT = [f"us'er {n:02}" for n in range(8)], [f"ité;m {n:02}" for n in range(20)]
 
 
 def write_published(
@@ -75,6 +77,18 @@ def write_published(
     return final
 
 
+def publish(folder: Path, ids: tuple[Ids, Ids]) -> np.ndarray:
+    """Publishes a random model into warehouse/ and returns x B, (users, items)."""
+    rng = np.random.default_rng(0)
+    model, X = random_model(20, rng), random_histories(8, 20, rng)
+    write_published(folder, model, X, *ids).rename(folder / "warehouse" / "current.duckdb")
+    published = next((folder / "warehouse" / "published").glob("*.unfinished"))
+    (folder / "warehouse" / "current.duckdb").unlink()
+    final = published.rename(published.with_suffix(""))
+    (folder / "warehouse" / "current.duckdb").symlink_to(f"published/{final.name}")
+    return X.toarray().astype(np.float64) @ weights_of(model)
+
+
 def no_rules(item_ids: pl.Series) -> pl.DataFrame:
     """What rules.parquet says where nothing is configured."""
     moment = pl.lit(None, dtype=pl.Datetime("us", "UTC"))
@@ -127,3 +141,15 @@ def random_histories(n_users: int, n_items: int, rng: np.random.Generator) -> sp
     dense[:, 0] = 1
     dense[0] = 0
     return sparse.csr_array(dense.astype(np.float32))
+
+
+def without_residual(n_items: int, rng: np.random.Generator) -> Elsa:
+    return random_model(n_items, rng, has_residual=False)
+
+
+def weights_of(model: Elsa | Ease) -> np.ndarray:
+    if isinstance(model, Ease):
+        return model.weights.astype(np.float64)
+    A = model.item_embeddings.astype(np.float64)
+    low_rank = model.scale * (A @ A.T - np.eye(len(A)))
+    return low_rank if model.residual is None else low_rank + model.residual.toarray()

@@ -2,7 +2,7 @@
 
 import shutil
 import zipfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,19 +100,23 @@ def _with_them(config: Config, files: list[Path], ids: list[str]) -> tuple[list[
     """Those of the files that have rows of forgotten people, or texts with the ids, and those that are damaged."""
     import duckdb
 
-    found, damaged = [], []
-    for path in files:
-        has_them = _parquet_has_them if path.suffix == ".parquet" else _tables_have_them
-        try:
-            with _with_forgotten(config) as connection:
+    found, damaged, connection = [], [], None
+    with ExitStack() as opened:
+        for path in files:
+            has_them = _parquet_has_them if path.suffix == ".parquet" else _tables_have_them
+            try:
+                if connection is None or path.suffix != ".parquet":
+                    connection = opened.enter_context(_with_forgotten(config))
                 found += [path] if has_them(connection, path, ids) else []
-        except (duckdb.Error, OSError) as error:
-            said = str(error).splitlines()[0]
-            if "could not set lock" in said.lower():
-                raise WarehouseBusy(f"{path}: another program has it open; close that, run again ({said})") from None
-            if isinstance(error, duckdb.OutOfMemoryException) or "permission denied" in said.lower():
-                raise
-            damaged.append(f"{path} ({said})")
+            except (duckdb.Error, OSError) as error:
+                connection = None  # it may be of no use any more
+                said = str(error).splitlines()[0]
+                if "could not set lock" in said.lower():
+                    busy = f"{path}: another program has it open; close that, run again ({said})"
+                    raise WarehouseBusy(busy) from None
+                if isinstance(error, duckdb.OutOfMemoryException) or "permission denied" in said.lower():
+                    raise
+                damaged.append(f"{path} ({said})")
     return found, damaged
 
 

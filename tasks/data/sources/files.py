@@ -10,8 +10,9 @@ from urllib.parse import unquote
 
 from tasks.errors import InputError
 from tasks.run.durable import identity
-from tasks.settings.config import Quarantine, Source
+from tasks.settings.checks import QuarantineSettings
 from tasks.settings.configured_sql import files_in
+from tasks.settings.source import SourceSettings
 
 READERS = {
     ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".jsonl": "json", ".ndjson": "json", ".json": "json",
@@ -40,7 +41,7 @@ class SourceFile:
         return self.digest.partition(":")[0]
 
 
-def event_files(source: Source, quarantine: Quarantine) -> list[SourceFile]:
+def event_files(source: SourceSettings, quarantine: QuarantineSettings) -> list[SourceFile]:
     """What source.events or source.query names. Raises InputError where a file is missing, empty or unknown."""
     if source.query is not None:
         return [SourceFile(QUERY, 0, secrets.token_hex())]
@@ -54,7 +55,7 @@ def event_files(source: Source, quarantine: Quarantine) -> list[SourceFile]:
     ]
 
 
-def files_beside(source: Source) -> list[str]:
+def files_beside(source: SourceSettings) -> list[str]:
     """The absolute paths that the source's queries and its metadata are read from. Raises as `find_files` does."""
     found = [] if source.query is None else files_in(source.query)
     if source.items is None:

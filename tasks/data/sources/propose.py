@@ -1,6 +1,5 @@
 """A configuration proposed from the columns of somebody's files: config/template.yaml, filled in."""
 
-import math
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,8 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
-
 from tasks.data.sources.csv_files import lines_of
 from tasks.data.sources.files import find_files, reader_of
 from tasks.data.sources.guess import Column, find_by_values, find_columns
@@ -18,7 +15,9 @@ from tasks.data.sources.tables import readable, table_of_items
 from tasks.errors import InputError
 from tasks.run.database import connect
 from tasks.run.run import ODD_IN_PATHS
-from tasks.settings.config import Config, Csv, Source
+from tasks.settings.config import Config
+from tasks.settings.source import CsvSettings, SourceSettings
+from tasks.settings.yaml_text import dump_yaml
 
 TEMPLATE = Path(__file__).parents[3] / "config" / "template.yaml"
 N_ROWS = 1000  # looked at of each file
@@ -93,7 +92,7 @@ def _read(path: Path) -> Table:
         connect(":memory:", Config(), reads=[str(path), scratch]) as connection,
         readable(path),
     ):
-        table = table_of_items(connection, Source(csv=Csv(encoding=encoding)), path, Path(scratch))
+        table = table_of_items(connection, SourceSettings(csv=CsvSettings(encoding=encoding)), path, Path(scratch))
         relation = connection.sql(table.select).limit(N_ROWS)
         names, rows = relation.columns, relation.fetchall()
     values = zip(*rows, strict=True) if rows else ((),) * len(names)
@@ -215,5 +214,4 @@ def _plain(text: str) -> str:
 
 def _as_yaml(value: Any) -> str:
     """In one line, in quotes where YAML would read something else."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=math.inf)
-    return text.removesuffix("...\n").strip()
+    return dump_yaml(value, in_one_line=True).removesuffix("...\n").strip()
