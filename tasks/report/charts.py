@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.run.manifest import Measured
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 INK, QUIET, MAIN, OTHER, GOOD, BAD = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 VARIABLES = {INK: "--ink", QUIET: "--quiet", MAIN: "--main", OTHER: "--other", GOOD: "--good", BAD: "--bad"}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "elsa",
     "font.size": 10,
@@ -219,7 +219,7 @@ def stages(measured: dict[str, Measured]) -> Picture:
         axes.set_xticks([])
         axes.margins(x=0.2)
 
-    longest = max(seconds, key=seconds.get)
+    longest = max(seconds, key=lambda name: seconds[name])
     words = f"{sum(seconds.values()):,.0f} s in all, {seconds[longest]:,.0f} s of them in {longest}."
     return _picture("stages", "Seconds of each stage", words, draw)
 
