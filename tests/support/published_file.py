@@ -73,7 +73,7 @@ def write_published(
         Trained("model", run.run_id, None, 0, X.shape[1], 1, scale, None, None, "", "digest"),
     )
     final = folder / "current.duckdb"
-    final.symlink_to(run.warehouse / "published" / f"{run.run_id}.duckdb.unfinished")
+    final.symlink_to(run.warehouse.unfinished_tables(run.run_id))
     return final
 
 
