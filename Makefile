@@ -79,8 +79,10 @@ deploy: .venv/.ready  ## put the deployments and automations in place on the ser
 worker: .venv/.ready  ## run what is scheduled; stop it with Ctrl-C
 	@$(WITH_AUTH) $(BIN)/prefect worker start --pool elsa
 
-lint: .venv/.ready  ## style and unused code
+lint: .venv/.ready  ## style, unused code and types
 	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy --no-error-summary
 	@! test -x $(BIN)/hadolint || $(BIN)/hadolint Dockerfile
 
 bench: nightly  ## benchmarks (two hours; most need the shared data); results belong in benchmarks/RESULTS.md

@@ -8,7 +8,7 @@ import duckdb
 from datasets import shared
 from tasks.data.drift import limits
 from tasks.run.database import sql
-from tasks.settings.config import Drift
+from tasks.settings.checks import DriftSettings
 
 WIDTHS = (4.0, 6.0, 8.0)
 SOURCES = {
@@ -44,9 +44,9 @@ def count_outside(query: str) -> tuple[int, list[int]]:
     for (night,) in connection.execute("select distinct night from all_events order by night").fetchall():
         connection.execute("set variable tonight = $night", {"night": night})
         observed = dict(connection.execute(sql("drift/profile")).fetchall())
-        rules = [limits(Drift(width=width), "tonight") for width in WIDTHS]
+        rules = [limits(DriftSettings(width=width), "tonight") for width in WIDTHS]
         bands = [connection.execute(sql("drift/bands"), one).fetchall() for one in rules]
-        if bands[0] and bands[0][0][-1] >= Drift().min_nights:
+        if bands[0] and bands[0][0][-1] >= DriftSettings().min_nights:
             n_judged += 1
             for place, rows in enumerate(bands):
                 outside[place] += any(not low <= observed[metric] <= high for metric, _, low, high, _ in rows)

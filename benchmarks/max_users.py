@@ -13,7 +13,7 @@ from scipy import sparse
 
 from elsa_core import TrainConfig, fit
 from elsa_core.metrics import validation_ndcg
-from tasks.settings.config import Evaluation
+from tasks.settings.evaluation import EvaluationSettings
 
 PER_USER, REPEATS = 20, 3
 
@@ -34,7 +34,7 @@ def main(n_users: int, n_items: int) -> None:
     model = fit(X, TrainConfig(factors=64, n_epochs=1, strategy="default"))
     gradient = model.history[-1]["seconds"]
     print(f"{n_users:,} users x {n_items:,} items; gradient steps of an epoch {gradient:.1f} s")
-    for n in (Evaluation().max_users, n_users // 10):
+    for n in (EvaluationSettings().max_users, n_users // 10):
         held_out = X[:n]
         seconds = []
         for _ in range(REPEATS if n < n_users // 10 else 1):

@@ -24,7 +24,8 @@ from elsa_core import Elsa, Popularity
 from tasks.publish import tables as materialize
 from tasks.publish.recommendations import Catalogue, Lists, user_lists
 from tasks.run.run import Run
-from tasks.settings.config import Config, Recommendations
+from tasks.settings.config import Config
+from tasks.settings.publication import RecommendationSettings
 
 N_USERS, N_ITEMS, FACTORS, K, N_SEEN, N_WEIGHTS = 200_000, 100_000, 256, 100, 60, 100
 N_QUERIES, N_PAIRS, REPEATS = 100, 1_000_000, 5
@@ -93,7 +94,7 @@ def materialize_lists(n_users: int = 4_000) -> None:
     model, X = drawn_model(), histories(n_users)
     ids = pa.array(range(N_ITEMS))
     items = Catalogue(ids, np.ones(N_ITEMS, dtype=bool), np.full(N_ITEMS, -1))
-    rules = Recommendations(k=K)
+    rules = RecommendationSettings(k=K)
     source = Lists(model, Popularity.fit(X), X, X, pa.array(range(n_users)), items, rules)
     with (
         tempfile.TemporaryDirectory(prefix="elsa-tables-") as folder,

@@ -15,7 +15,6 @@ from unittest.mock import patch
 
 import numpy as np
 import polars as pl
-import yaml
 from prefect.logging import disable_run_logger
 
 import tasks.publish.materialize
@@ -36,6 +35,7 @@ from tasks.read.terminal import digest_of_tables
 from tasks.run.handles import Events, Interactions, Matrix, Rules
 from tasks.run.run import Run, open_run
 from tasks.settings.config import Config
+from tasks.settings.yaml_text import load_yaml
 from tests.support.plain_nights import events_of
 
 N_USERS = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
@@ -89,7 +89,7 @@ def write_more(folder: Path) -> None:
 
 
 def settings(folder: Path) -> Config:
-    config = yaml.safe_load(Path("config/movielens.yaml").read_text())
+    config = load_yaml(Path("config/movielens.yaml").read_text(), Config)[0]
     config["warehouse"] = f"{folder}/warehouse"
     config["source"]["events"] = f"{folder}/users-*.parquet"
     config["source"]["items"]["path"] = f"{folder}/movies.parquet"

@@ -27,7 +27,7 @@ class Elsa(LinearModel):
     device           where scores are computed, as in the training configuration
     scale            c
     residual         S, (n_items, n_items) with a zero diagonal, or None for the paper's ELSA (see fit_residual)
-    choices          what fit_residual tried on the validation users: ridge, dropout, nDCG; both None for S = 0
+    choices          what fit_residual tried on the validation users: ridge, dropout (None without a residual), nDCG
     """
 
     item_embeddings: np.ndarray
@@ -50,12 +50,10 @@ class Elsa(LinearModel):
         return 0 if self.residual is None else int(self.residual.nnz)
 
     def residual_rows(self, rows: slice) -> sparse.csr_array:
+        if self.residual is not None:
+            return self.residual[rows]
         n_items = len(self.item_embeddings)
-        return (
-            sparse.csr_array((n_items, n_items), dtype=np.float32)[rows]
-            if self.residual is None
-            else self.residual[rows]
-        )
+        return sparse.csr_array((len(range(n_items)[rows]), n_items), dtype=np.float32)
 
     def without_residual(self) -> Self | None:
         return None if self.residual is None else replace(self, residual=None, scale=1.0)

@@ -40,7 +40,10 @@ class LowRank:
         return cls(A, Z, agreement / length if length > ROUNDING * length_of_x else 0.0)
 
     def left_over(self, P_rows: sparse.csr_array, items: np.ndarray) -> torch.Tensor:
-        """R = (1 + c) P − c A Zᵀ at the stored places of the rows `items` of P, which is symmetric."""
+        """R_ij = (1 + c) P_ij − c z_i · a_j for the items j of `items`, at the places i that their rows of P store.
+
+        P is symmetric. Returns (stored elements,), in their order.
+        """
         values = torch.from_numpy(P_rows.data).to(self.A.device)
         if self.c == 0:
             return values
@@ -50,5 +53,5 @@ class LowRank:
             warnings.simplefilter("ignore", UserWarning)
             stored = torch.sparse_csr_tensor(first, at, values, P_rows.shape, check_invariants=False)
             rows = self.A[torch.from_numpy(items).to(values.device)]
-            R: torch.Tensor = torch.sparse.sampled_addmm(stored, rows, self.Z.T, beta=1 + self.c, alpha=-self.c)
-        return R.values()
+            R_T: torch.Tensor = torch.sparse.sampled_addmm(stored, rows, self.Z.T, beta=1 + self.c, alpha=-self.c)
+        return R_T.values()

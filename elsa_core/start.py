@@ -18,15 +18,17 @@ def spectral_start(X: sparse.csr_array, factors: int, seed: int, device: torch.d
     """
     n_items = X.shape[1]
     item_scale = _inverse_root(X.sum(axis=0))
-    S = (sparse.diags_array(_inverse_root(X.sum(axis=1))) @ X @ sparse.diags_array(item_scale)).tocsr()
+    normalised = (sparse.diags_array(_inverse_root(X.sum(axis=1))) @ X @ sparse.diags_array(item_scale)).tocsr()
     width = min(factors + OVERSAMPLING, n_items)
     basis = torch.randn(n_items, width, generator=torch.Generator().manual_seed(seed)).to(device)
     for _ in range(PASSES):
         step = torch.zeros_like(basis)
-        for _, rows, users in user_blocks(S, basis):
+        for _, rows, users in user_blocks(normalised, basis):
             step += weighted_row_sums(rows.T.tocsr(), users)
         basis = torch.linalg.qr(step)[0]
-    gram = sum((users.T @ users for _, _, users in user_blocks(S, basis)), torch.zeros(width, width, device=device))
+    gram = torch.zeros(width, width, device=device)
+    for _, _, users in user_blocks(normalised, basis):
+        gram += users.T @ users
     _, vectors = torch.linalg.eigh(gram.cpu())  # ascending eigenvalues; not to be had on mps
     start = basis @ vectors.flip(1)[:, :factors].to(device)
     start[torch.from_numpy(item_scale == 0).to(device)] = 0

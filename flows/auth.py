@@ -18,7 +18,7 @@ HERE = ("127.0.0.1:4200", "localhost:4200")  # where `make server` answers
 def with_auth(given: Mapping[str, str]) -> dict[str, str]:
     """The environment for a server, and for whatever talks to the one on this machine.
 
-    What the user has set is kept, and a server elsewhere is told nothing. Raises InputError like `auth_string`.
+    What the user has set is kept; no other server is sent the auth string. Raises InputError like `auth_string`.
     """
     found = dict(given)
     if "PREFECT_SERVER_API_AUTH_STRING" not in found:
@@ -29,9 +29,9 @@ def with_auth(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def auth_string(home: Path) -> str:
-    """What stands in the file auth of Prefect's folder, made where there is none: user:password.
+    """The auth string, user:password, in the file auth of Prefect's folder; created if missing.
 
-    Nobody else can read the file at any time. Raises InputError where somebody could, or it cannot be made or used.
+    No other user can read the file at any time. Raises InputError if one could, or it cannot be created or used.
     """
     path = home / "auth"
     try:

@@ -1,4 +1,4 @@
-"""Puts the automations of automations.yaml in place of those of the same names: `make deploy` runs it."""
+"""Replaces Prefect's automations by those of the same names in automations.yaml: `make deploy` runs it."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import yaml
+from ruamel.yaml import YAML
 
 from tasks.report.plain_text import plain_in_template
 
@@ -44,7 +44,7 @@ def put_in_place(path: Path, block: str | None) -> list[str]:
 
 def read_automations(path: Path) -> list[dict]:
     """The file's automations with what $message stands for."""
-    wanted = yaml.safe_load(path.read_text())["automations"]
+    wanted = YAML(typ="safe").load(path)["automations"]
     for action in (action for one in wanted for action in one["actions"] if action["type"] == NOTIFY):
         for part in ("subject", "body"):
             action[part] = action[part].replace("$message", MESSAGE)
@@ -62,9 +62,11 @@ def _block_id(client: "SyncPrefectClient", block: str) -> UUID:
 
 
 def _block_so_far(client: "SyncPrefectClient", wanted: list[dict]) -> str | None:
+    from prefect.events.actions import SendNotification
+
     earlier = [one for name in wanted for one in client.read_automations_by_name(name["name"])]
-    ids = [str(action.block_document_id) for one in earlier for action in one.actions if action.type == NOTIFY]
-    return next(iter(ids), None)
+    actions = [action for one in earlier for action in one.actions]
+    return next((str(one.block_document_id) for one in actions if isinstance(one, SendNotification)), None)
 
 
 def main() -> int:
@@ -77,7 +79,7 @@ def main() -> int:
         return 2
     print("in place:", *placed, sep="\n  ")
     if block is None and len(placed) == 1:
-        print(f"Nobody is told of nights that fail; {HOW_TO}, and deploy again.")
+        print(f"No notifications of failed runs are sent; {HOW_TO}, and deploy again.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The data's stages alone, for whoever wants to look at them before a night."""
+"""Ingest and validate as flows of their own, to look at the data before a nightly run."""
 
 from prefect import flow
 
@@ -8,12 +8,12 @@ from tasks.data.ingest import ingest, stock
 from tasks.data.validate import validate
 from tasks.run.handles import Events, Validated
 from tasks.run.run import end_run, open_run
-from tasks.settings.config import GivenConfig, given_config
+from tasks.settings.deployment import GivenConfig, given_config
 
 
 @flow(name="ingest")
 def ingest_alone(config: GivenConfig) -> Events:
-    """Takes in what is new or changed."""
+    """Ingests new and changed source files."""
     with open_run(given_config(config), kind="ingest") as run:
         events = ingest(run)
         end_run(run, "ingested")
@@ -22,7 +22,7 @@ def ingest_alone(config: GivenConfig) -> Events:
 
 @flow(name="validate")
 def validate_alone(config: GivenConfig) -> Validated:
-    """Checks the expectations about all events that were taken in, and how the new ones differ from earlier ones."""
+    """Checks the expectations about all ingested events, and the drift of the new ones."""
     config = given_config(config)
     check_expectations(config)
     with open_run(config, kind="validate") as run:

@@ -1,4 +1,4 @@
-"""Runs a flow for somebody at a terminal: on the Prefect server that is configured, or else on a temporary one."""
+"""Runs a flow from the command line: on the configured Prefect server, or else on a temporary one."""
 
 import logging
 import os
@@ -45,7 +45,7 @@ def _server() -> Iterator[None]:
 
 @contextmanager
 def _temporary_server() -> Iterator[None]:
-    """Has Prefect start ours where it needs one: it ends with this process, and no web page can command it."""
+    """Makes Prefect start our server if it needs one: it ends with this process, and no web page can control it."""
     from prefect import settings
     from prefect.server.api.server import SubprocessASGIServer
 
@@ -65,7 +65,7 @@ def _temporary_server() -> Iterator[None]:
 
 
 def _require_answer(url: str) -> None:
-    """Raises InputError unless a Prefect server that lets us in answers at the address."""
+    """Raises InputError unless a Prefect server answers at the address and accepts the auth string."""
     from prefect import settings
     from prefect.client.orchestration import get_client
 
@@ -86,6 +86,6 @@ def _require_answer(url: str) -> None:
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """What ends a run is shown once, when the command ends: a message, or the traceback of a defect."""
+    """An error is shown once, when the command ends: a message, or the traceback of a defect."""
     record.exc_info = record.exc_text = None
     return True

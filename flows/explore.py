@@ -1,4 +1,4 @@
-"""A page for walking through the published tables: search, a user's list and its reasons, an item's neighbours."""
+"""A page for browsing the published tables: search, a user's list and its reasons, an item's neighbours."""
 
 import secrets
 
@@ -30,9 +30,9 @@ def serve(config: Config, port: int) -> None:
 
 
 def make_app(config: Config) -> FastAPI:
-    """The page and nothing else. Other host names are refused, or a web site could reach it through a browser.
+    """The page and nothing else. Other host names are rejected, or a web site could reach it through a browser.
 
-    Each request opens the tables that readers get at that moment, so a new publication is followed.
+    Each request opens what current.duckdb is at that moment, so a new publication is followed.
     """
     app = FastAPI(openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])

@@ -1,11 +1,12 @@
-"""What happens when a flow's process is gone and cannot write down itself how its run ended."""
+"""Hooks for a flow whose process is gone and cannot record itself how its run ended."""
 
 from typing import TYPE_CHECKING
 
 from tasks.report.report import find_report
 from tasks.run.run import end_lost_run
 from tasks.run.warehouse import Warehouse
-from tasks.settings.config import Config, given_config
+from tasks.settings.config import Config
+from tasks.settings.deployment import given_config
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def record_end(flow: "Flow", flow_run: "FlowRun", state: "State") -> None:
-    """Writes that the run crashed or was cancelled, and its report; whoever supervises the process calls this."""
+    """Records that the run crashed or was cancelled, and writes its report; the process's supervisor calls this."""
     given = flow_run.parameters["config"]
     config = given_config(given) if flow_run.deployment_id else Config.model_validate(given)
     reason = state.message or f"the flow run is {state.name}"

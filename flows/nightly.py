@@ -1,4 +1,4 @@
-"""The main job: last night's events in, tonight's recommendation tables out."""
+"""The main job: events in, recommendation tables out."""
 
 from prefect import flow, get_run_logger
 from prefect.states import Completed, State
@@ -21,19 +21,19 @@ from tasks.publish.rules import apply_rules
 from tasks.report.report import reported_run
 from tasks.run.handles import Outcome
 from tasks.run.run import end_run
-from tasks.settings.config import GivenConfig, given_config
+from tasks.settings.deployment import GivenConfig, given_config
 
 
 @flow(name="nightly", on_crashed=[record_end], on_cancellation=[record_end])
 def nightly(config: GivenConfig, resume: str | None = None, force_reason: str | None = None) -> State:
-    """Ingests, validates, trains, evaluates and, if the gate lets the model pass, publishes new tables.
+    """Ingests, validates, trains, evaluates and, if the gate accepts the model, publishes new tables.
 
-    `resume` names a run that died or was rejected, to go on with; `force_reason` publishes what the gate rejects.
+    `resume` names a run that died or was rejected, to continue; `force_reason` publishes what the gate rejects.
     """
     config = given_config(config)
     check_device(config)
     check_expectations(config)
-    limit = {"timeout_seconds": config.training_timeout_seconds}
+    limit = config.training_timeout_seconds
     with reported_run(config, resume) as run:
         get_run_logger().info("run %s", run.run_id)
         events = ingest(run)
@@ -44,11 +44,11 @@ def nightly(config: GivenConfig, resume: str | None = None, force_reason: str | 
         matrix = build_matrix(run, interactions)
         check_candidates(run, matrix, rules)
         champion = find_champion(run)
-        evaluation_model = train.with_options(**limit)(run, matrix, champion)
+        evaluation_model = train.with_options(timeout_seconds=limit)(run, matrix, champion)
         evaluation = evaluate(run, matrix, rules, evaluation_model, champion)
         verdict = judge(run, evaluation, force_reason)
         if verdict.is_accepted:
-            model = refit.with_options(**limit)(run, matrix, evaluation_model, champion)
+            model = refit.with_options(timeout_seconds=limit)(run, matrix, evaluation_model, champion)
             publish(run, materialize(run, events, interactions, matrix, rules, model))
         status = "published" if verdict.is_accepted else "rejected"
         end_run(run, status, verdict.reasons)

@@ -1,4 +1,4 @@
-"""Between two nights: new events in, tables made anew with the published model."""
+"""Between two nightly runs: new events in, tables rebuilt with the published model."""
 
 from prefect import flow, get_run_logger
 from prefect.states import Completed, State
@@ -18,7 +18,8 @@ from tasks.publish.rules import apply_rules
 from tasks.report.report import reported_run
 from tasks.run.handles import Events
 from tasks.run.run import Run, end_run
-from tasks.settings.config import Config, GivenConfig, given_config
+from tasks.settings.config import Config
+from tasks.settings.deployment import GivenConfig, given_config
 
 
 @flow(name="refresh", on_crashed=[record_end], on_cancellation=[record_end])
@@ -26,13 +27,13 @@ def refresh(config: GivenConfig) -> State:
     """Ingests, validates, and publishes tables of the published model for everyone, new users among them.
 
     Where another run has the warehouse, nothing is done, and the state is called Skipped.
-    Whether the new events drift is the next night's to judge, over all that came since the last one.
+    Drift of the new events is checked by the next nightly run, over all events since the last one.
     """
     config = given_config(config)
     check_expectations(config)
     try:
         return _refresh(config)
-    except RunUnderWay as busy:  # it makes tables, too
+    except RunUnderWay as busy:  # it rebuilds tables, too
         return Completed(name="Skipped", message=str(busy))
 
 
@@ -47,7 +48,7 @@ def _refresh(config: Config) -> State:
 
 @flow(name="republish", on_crashed=[record_end], on_cancellation=[record_end])
 def republish(config: Config, kind: str, why: str) -> str:
-    """Publishes tables of the published model over the events as they are now, after some were taken out.
+    """Publishes tables of the published model over the events that are left after some were removed.
 
     The record of publications keeps `kind`, forget or withdraw, and `why`.
     """

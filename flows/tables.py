@@ -1,4 +1,4 @@
-"""What can be had of the published model as files: scores of pairs, vectors."""
+"""Files from the published model: scores of pairs, vectors."""
 
 from pathlib import Path
 

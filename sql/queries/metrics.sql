@@ -1,4 +1,4 @@
--- grain: one row per metric and cut-off, one column for tonight's model and for what the gate compares it with: mean and 95 % interval
+-- grain: one row per metric and cut-off, one column for this run's model and for what the gate compares it with: mean and 95 % interval
 with shown as (
     select
         metric || '@' || k as metric,
@@ -11,7 +11,7 @@ with shown as (
 
 select
     metric,
-    any_value(mean) filter (where model = $tonight) as tonight,
+    any_value(mean) filter (where model = $this_run) as "this run",
     coalesce(any_value(mean) filter (where model = 'popularity'), '–') as popularity,
     coalesce(any_value(mean) filter (where model = 'champion'), '–') as champion
 from shown

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger
 
@@ -13,7 +13,7 @@ from tasks.run.handles import Drift, Events
 from tasks.run.quoting import identifier
 from tasks.run.run import Run
 from tasks.run.stage import stage
-from tasks.settings.config import Drift as DriftRules
+from tasks.settings.checks import DriftSettings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -93,7 +93,7 @@ def _report(run: Run, watched: list[Watched]) -> None:
     """Writes drift.parquet, with the columns of validation.parquet, and logs each metric."""
     import polars as pl
 
-    columns = [
+    columns: list[tuple[str, type[pl.DataType], list[Any]]] = [
         ("metric", pl.String, [one.metric for one in watched]),
         ("rule", pl.String, [f"drift of {one.metric}" for one in watched]),
         ("severity", pl.String, [run.config.drift.severity] * len(watched)),
@@ -114,12 +114,12 @@ def _watch(connection: "DuckDBPyConnection", run: Run) -> list[Watched]:
     rules = run.config.drift
     observed = dict(connection.execute(sql("drift/profile")).fetchall())
     if rules.category is not None:
-        observed["psi"] = _psi(connection, run)
-    bands = connection.execute(sql("drift/bands"), limits(rules, run.run_id)).fetchall()
-    bands = {metric: band for metric, *band in bands}
+        observed["psi"] = _psi(connection, run, rules.category)
+    rows = connection.execute(sql("drift/bands"), limits(rules, run.run_id)).fetchall()
+    bands: dict[str, list[Any]] = {metric: band for metric, *band in rows}
     watched = []
     for metric, value in observed.items():
-        expected, low, high, n_nights = bands.get(metric, (None, None, None, 0))
+        expected, low, high, n_nights = bands.get(metric, [None, None, None, 0])
         if n_nights < rules.min_nights:
             expected = low = high = None
         else:
@@ -131,7 +131,7 @@ def _watch(connection: "DuckDBPyConnection", run: Run) -> list[Watched]:
     return watched
 
 
-def limits(rules: DriftRules, run_id: str) -> dict:
+def limits(rules: DriftSettings, run_id: str) -> dict:
     """The parameters of the bands that a run is judged by."""
     return {
         "run_id": run_id,
@@ -143,9 +143,8 @@ def limits(rules: DriftRules, run_id: str) -> dict:
     }
 
 
-def _psi(connection: "DuckDBPyConnection", run: Run) -> float | None:
+def _psi(connection: "DuckDBPyConnection", run: Run, category: str) -> float | None:
     """The index of tonight's categories, which it also records; None where no night came before."""
-    category = run.config.drift.category
     columns = [name for (name,) in connection.execute("select column_name from (describe items)").fetchall()]
     if category not in columns:
         raise InputError(f"drift.category is {category!r}, but the item metadata has {', '.join(columns)}")

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import InputError
 from tasks.run.database import sql
 from tasks.run.quoting import fill, identifier
-from tasks.settings.config import Config, Expectation
+from tasks.settings.checks import ExpectationSettings
+from tasks.settings.config import Config
 from tasks.settings.configured_sql import check_select, in_parentheses
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation as OfGreatExpectations
 
 # all others hold in an empty table
-NOT_EMPTY = Expectation(expect="expect_table_row_count_to_be_between", min_value=1)
+NOT_EMPTY = ExpectationSettings(expect="expect_table_row_count_to_be_between", min_value=1)
 ROWS_AGAINST = "unexpected_rows_expectation"
 # of Great Expectations 1.24, those that DuckDB evaluates correctly: tests/data/test_expectations_on_duckdb.py
 WORKING = (
@@ -91,7 +92,7 @@ def check_expectations(config: Config) -> None:
     as_great_expectations(config)
 
 
-def all_expectations(config: Config) -> list[Expectation]:
+def all_expectations(config: Config) -> list[ExpectationSettings]:
     return [NOT_EMPTY, *config.validation.expectations]
 
 
@@ -126,7 +127,7 @@ def _own() -> list[str]:
     return sorted(file.name.removesuffix(".sql") for file in files if file.name.endswith(".sql"))
 
 
-def _query(expectation: Expectation, where: str) -> str:
+def _query(expectation: ExpectationSettings, where: str) -> str:
     """The text of an expectation of sql/expectations/ with its arguments put in."""
     query = sql(f"expectations/{expectation.expect}")
     query = "\n".join(line for line in query.splitlines() if not line.startswith("--"))
@@ -175,7 +176,7 @@ def _check_query(query: Any, where: str) -> None:
     if not isinstance(query, str):
         raise InputError(f"{where}: unexpected_rows_query is {query!r}, but must be a SQL query over {{batch}}")
     try:
-        fields = {field for _, field, _, _ in Formatter().parse(query)} - {None}
+        fields = {field for _, field, _, _ in Formatter().parse(query) if field is not None}
         if fields - {"batch"}:
             raise ValueError(f"it has {{{min(fields - {'batch'})}}}")
         filled = query.format(batch="events")
@@ -187,7 +188,7 @@ def _check_query(query: Any, where: str) -> None:
         raise InputError(f"{where}: unexpected_rows_query {query!r}: {error}") from None
 
 
-def _check_columns(config: Config, expectation: Expectation, where: str) -> None:
+def _check_columns(config: Config, expectation: ExpectationSettings, where: str) -> None:
     """A column that is not mapped holds nulls only, which most expectations pass over; its type can be checked."""
     mapped = list(config.source.columns.mapped())
     kind = expectation.expect

@@ -132,8 +132,8 @@ def progress(connection: "DuckDBPyConnection", step: str) -> AbstractContextMana
 
 
 def _new_files(connection: "DuckDBPyConnection", files: list[SourceFile]) -> list[SourceFile]:
-    known = "select path, digest from active_files union all select path, digest from event_files where not is_valid"
-    known = set(connection.execute(known).fetchall())
+    query = "select path, digest from active_files union all select path, digest from event_files where not is_valid"
+    known = set(connection.execute(query).fetchall())
     new = [file for file in files if (file.name, file.digest) not in known]
     withdrawn = [file for file in new if is_withdrawn(connection, file)]
     for file in withdrawn:
@@ -158,8 +158,8 @@ def _load_all(connection: "DuckDBPyConnection", run: Run, files: list[SourceFile
                 connection.execute(f"alter table {table} alter {name} type {types[name]}")
     if files:
         connection.execute(sql("event_rows", **{f"{name}_type": kind for name, kind in types.items()}))
-    for place, (file, table) in enumerate(zip(files, tables, strict=True), start=1):
-        n_rows, n_rejected = _load(connection, run, file, table, types)
+    for place, (file, source) in enumerate(zip(files, tables, strict=True), start=1):
+        n_rows, n_rejected = _load(connection, run, file, source, types)
         rejected = f", {n_rejected:,} of them quarantined" if n_rejected else ""
         get_run_logger().info(f"read {Path(file.name).name}: {n_rows:,} rows{rejected} ({place} of {len(files)})")
     connection.execute("set timezone = 'UTC'")

@@ -11,8 +11,9 @@ from tasks.data.sources.tables import SourceTable, readable, table_of_items
 from tasks.errors import InputError
 from tasks.run.database import first_row, sql
 from tasks.run.quoting import identifier
-from tasks.settings.config import Config, Source
+from tasks.settings.config import Config
 from tasks.settings.configured_sql import in_parentheses
+from tasks.settings.source import ItemSettings, SourceSettings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -36,7 +37,7 @@ def view_items(connection: "DuckDBPyConnection", config: Config, scratch: Path) 
     source, items = config.source, config.source.items
     if items is None:
         return
-    table = _table(connection, source, scratch)
+    table = _table(connection, source, items, scratch)
     kinds = read_metadata(connection, table, (items.item_id, items.title))
     for key in ("item_id", "title"):
         require_column(list(kinds), table.name, getattr(items, key), f"source.items.{key}")
@@ -52,12 +53,15 @@ def view_items(connection: "DuckDBPyConnection", config: Config, scratch: Path) 
     _check_columns(connection, config, table.name)
 
 
-def _table(connection: "DuckDBPyConnection", source: Source, scratch: Path) -> SourceTable:
-    if source.items.query is not None:
-        return SourceTable("source.items.query", f"from {in_parentheses(source.items.query)}")
-    path, *more = find_files(source.items.path, "source.items.path")
+def _table(
+    connection: "DuckDBPyConnection", source: SourceSettings, items: ItemSettings, scratch: Path
+) -> SourceTable:
+    if items.query is not None:
+        return SourceTable("source.items.query", f"from {in_parentheses(items.query)}")
+    assert items.path is not None
+    path, *more = find_files(items.path, "source.items.path")
     if more:
-        raise InputError(f"source.items.path: {source.items.path} names {len(more) + 1} files; name one")
+        raise InputError(f"source.items.path: {items.path} names {len(more) + 1} files; name one")
     return table_of_items(connection, source, path, scratch)
 
 
@@ -129,7 +133,7 @@ def _why_not(connection: "DuckDBPyConnection", condition: str, id_type: str) -> 
     return ""
 
 
-def load_items(connection: "DuckDBPyConnection", source: Source, id_type: str) -> int:
+def load_items(connection: "DuckDBPyConnection", source: SourceSettings, id_type: str) -> int:
     """Replaces the warehouse's item metadata by source_items, and returns its number of items.
 
     Raises InputError where an item comes twice.

@@ -6,7 +6,7 @@ from tasks.data.sources.files import SourceFile
 from tasks.errors import InputError
 from tasks.run.database import first_row, sql
 from tasks.run.quoting import literal
-from tasks.settings.config import Ids
+from tasks.settings.source import IdSettings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -98,7 +98,7 @@ def _delete(connection: "DuckDBPyConnection", file_ids: str, parameters: dict) -
         connection.execute(f"delete from {table} where file_id in ({file_ids})", parameters)
 
 
-def know_forgotten(connection: "DuckDBPyConnection", ids: Ids, people: str = "forgotten_people") -> bool:
+def know_forgotten(connection: "DuckDBPyConnection", ids: IdSettings, people: str = "forgotten_people") -> bool:
     """Makes is_forgotten(id) and may_be_forgotten(text); returns whether there is anybody to keep out."""
     connection.execute(sql("forget/macros", people=people, options=literal(options_of(ids))))
     return first_row(connection, "select exists (from forgotten)")[0]
@@ -109,7 +109,7 @@ def pointer_to(column: str) -> str:
     return "/" + column.replace("~", "~0").replace("/", "~1")
 
 
-def options_of(ids: Ids) -> str:
+def options_of(ids: IdSettings) -> str:
     """By what ids are told apart."""
     return ids.model_dump_json(include={"trim", "lowercase", "strip_decimal"})
 

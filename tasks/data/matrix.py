@@ -39,8 +39,12 @@ def build_matrix(run: Run, interactions: Interactions) -> Matrix:
         file.write(matrix)
         digest.update(matrix.indptr.tobytes() + matrix.indices.tobytes() + matrix.data.tobytes())
     files = run.files
-    held_out = (matrices[file].shape[0] for file in (files.train, files.targets("validation"), files.targets("test")))
-    handle = Matrix(*matrices[files.weights].shape, interactions.n_counting, *held_out, digest.hexdigest())
+    n_train, n_validation, n_test = (
+        matrices[file].shape[0] for file in (files.train, files.targets("validation"), files.targets("test"))
+    )
+    n_users, n_items = matrices[files.weights].shape
+    counts = (n_users, n_items, interactions.n_counting, n_train, n_validation, n_test)
+    handle = Matrix(*counts, digest.hexdigest())
     get_run_logger().info(
         f"{handle.n_users:,} users × {handle.n_items:,} items; {handle.n_train_users:,} train, "
         f"{handle.n_validation_users:,} validate, {handle.n_test_users:,} test"

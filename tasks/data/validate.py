@@ -14,7 +14,8 @@ from tasks.run.handles import Events, Validated
 from tasks.run.progress import working
 from tasks.run.run import Run
 from tasks.run.stage import stage
-from tasks.settings.config import Expectation
+from tasks.settings.checks import ExpectationSettings
+from tasks.settings.section import size_text
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation as OfGreatExpectations
@@ -98,11 +99,14 @@ def _run(run: Run, expectations: "list[OfGreatExpectations]") -> list[Any]:
     source = context.data_sources.add_sql(
         "warehouse",
         connection_string=f"duckdb:///{run.warehouse.events}",
-        kwargs={
+        kwargs={  # type: ignore[call-arg]  # a field that it does not list
             "isolation_level": "AUTOCOMMIT",
             "skip_autocommit_rollback": True,
             "pool_reset_on_return": None,
-            "connect_args": {"read_only": True, "config": {"memory_limit": run.config.memory_limit, **CLOSED}},
+            "connect_args": {
+                "read_only": True,
+                "config": {"memory_limit": size_text(run.config.memory_limit), **CLOSED},
+            },
         },
     )
     try:
@@ -116,7 +120,7 @@ def _run(run: Run, expectations: "list[OfGreatExpectations]") -> list[Any]:
         source.get_engine().dispose()
 
 
-def _describe(run: Run, expectation: Expectation, result: Any) -> dict:
+def _describe(run: Run, expectation: ExpectationSettings, result: Any) -> dict:
     """One expectation and what came of it. One that could not be evaluated stops the night, whatever its severity."""
     row = {"rule": str(expectation), "severity": expectation.severity, "passed": bool(result.success)}
     raised = next(_exceptions(result), None)

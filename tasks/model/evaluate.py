@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from scipy.sparse import csr_array
 
-    from elsa_core import Capped, LinearModel
+    from elsa_core import Capped, LinearModel, Recommender
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,18 @@ def evaluate(run: Run, matrix: Matrix, rules: Rules, trained: Trained, champion:
 
     popularity = elsa_core.Popularity.fit(run.files.train.read())
     users = TestUsers(run.files.fold_in("test").read(), run.files.targets("test").read(), popularity.n_users_of)
-    own, against, reason = _models(run, trained, champion)
-    models = {_own_name(run): own, "popularity": popularity} | against
+    own, theirs, others, reason = _models(run, trained, champion)
+    models: dict[str, Recommender] = {_own_name(run): own, "popularity": popularity, **others}
+    if theirs is not None:
+        models["champion"] = theirs
     rows, per_user, lists = _judge_all(run, models, users, popularity.share)
     compared = {name: lists[name] for name in lists if name in (_own_name(run), "champion")}
     with working("evaluation of segments"):
         per_user |= _in_segments(run, compared, users)
     unknown = {}
-    if "champion" in models:
-        unknown = {name: _share_unknown(models[name], users) for name in compared}
-        per_user |= _on_common_items(run, own, models["champion"], users)
+    if theirs is not None:
+        unknown = {_own_name(run): _share_unknown(own, users), "champion": _share_unknown(theirs, users)}
+        per_user |= _on_common_items(run, own, theirs, users)
     run.files.metrics.write(pl.DataFrame(rows))
     run.files.per_user.write(per_user)
     for row in rows:
@@ -71,29 +73,31 @@ def evaluate(run: Run, matrix: Matrix, rules: Rules, trained: Trained, champion:
             get_run_logger().info("{model}: nDCG@{k} {value:.4f} ({low:.4f} to {high:.4f})".format(**row))
     means = {f"{row['metric']}@{row['k']}": row["value"] for row in rows if row["model"] == _own_name(run)}
     names = (run.files.metrics.name, run.files.per_user.name)
-    compared_with = champion.run_id if "champion" in models else None
+    compared_with = None if theirs is None else champion.run_id
     return Evaluation(*names, users.targets.shape[0], means, compared_with, reason, unknown)
 
 
 def _models(
     run: Run, trained: Trained, champion: Champion
-) -> "tuple[LinearModel, dict[str, LinearModel | Capped], str]":
-    """This run's model, those to compare it with, and why the champion is not among them."""
+) -> "tuple[LinearModel, LinearModel | None, dict[str, Recommender], str]":
+    """This run's model, the champion's or None, others to compare with, and why there is no champion."""
     own = run.files.model_folder(trained.path).read(run.config.policy_configs.policy.device)
     with working("models to compare with") as show:
-        models = _alternatives(run, own, show) | _capped_model(run, own)
-    reason = champion.why_not_comparable
+        others: dict[str, Recommender] = {**_alternatives(run, own, show), **_capped_model(run, own)}
+    reason, theirs = champion.why_not_comparable, None
     if champion.run_id is not None and not reason:
-        models["champion"] = load_champion(run, champion.run_id, "evaluation_model")
+        theirs = load_champion(run, champion.run_id, "evaluation_model")
     get_run_logger().info(f"champion: {reason or champion.run_id}")
-    return own, models, reason
+    return own, theirs, others, reason
 
 
 def _judge_all(
-    run: Run, models: "dict[str, LinearModel | Capped]", users: TestUsers, share: "np.ndarray"
+    run: Run, models: "dict[str, Recommender]", users: TestUsers, share: "np.ndarray"
 ) -> "tuple[list[dict], dict[str, np.ndarray], dict[str, np.ndarray]]":
     """Rows of metrics and values for each user of every model, and the lists (users, k) that they are about."""
-    rows, per_user, lists = [], {}, {}
+    rows: list[dict] = []
+    per_user: dict[str, np.ndarray] = {}
+    lists: dict[str, np.ndarray] = {}
     with working("evaluation") as show:
         for n_done, (name, model) in enumerate(models.items()):
             show("evaluation", n_done / len(models))
@@ -160,9 +164,9 @@ def _judge(
     means |= {f"coverage@{k}": coverage_with_interval(items, n_items, k, seed) for k in cutoffs}
     rows = []
     for metric in run.config.evaluation.metric_names():
-        name, k = metric.split("@")
+        name, at = metric.split("@")
         value, low, high = means[metric]
-        rows.append({"metric": name, "k": int(k), "value": value, "low": low, "high": high, "n_users": n_users})
+        rows.append({"metric": name, "k": int(at), "value": value, "low": low, "high": high, "n_users": n_users})
     return rows, per_user
 
 

@@ -109,8 +109,8 @@ def _lift(run: Run, evaluation: Evaluation) -> Check:
         f"the whole interval must lie above {limit:+.1%}"
         + ("" if max(lift, high) <= LARGE_LIFT else f"; means {ours.mean():.3g} and {theirs.mean():.3g}")
     )
-    numbers = (number if np.isfinite(number) else None for number in (lift, low, high))
-    return Check("lift over popularity", metric, "all", len(ours), *numbers, limit, low > limit, verdict)
+    value, lower, upper = (number if np.isfinite(number) else None for number in (lift, low, high))
+    return Check("lift over popularity", metric, "all", len(ours), value, lower, upper, limit, low > limit, verdict)
 
 
 def in_words(change: float) -> str:

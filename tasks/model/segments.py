@@ -59,9 +59,9 @@ def _by_value(run: Run, targets: "csr_array", column: str) -> list[Segment]:
 
     with connect(run.warehouse.events, run.config, read_only=True) as connection:
         query = f"select item_id, cast({identifier(column)} as varchar) as value from items"
-        values = pl.DataFrame(connection.sql(query).to_arrow_table())
+        metadata = pl.DataFrame(connection.sql(query).to_arrow_table())
     items = run.files.items.read()
-    values = items.join(values, on="item_id", how="left", maintain_order="left")["value"]
+    values = items.join(metadata, on="item_id", how="left", maintain_order="left")["value"]
     n_targets = np.bincount(targets.indices, minlength=len(items))
     counts = pl.DataFrame({"value": values, "n": n_targets}).group_by("value").agg(pl.col("n").sum())
     frequent = counts.drop_nulls().sort("n", "value", descending=[True, False])["value"].head(MOST_VALUES)

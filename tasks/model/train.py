@@ -73,7 +73,7 @@ def train(run: Run, matrix: Matrix, champion: Champion) -> Trained:
 def refit(run: Run, matrix: Matrix, chosen: Trained, champion: Champion) -> Trained:
     """Trains on everyone with the penalties that were chosen, and for the epochs that it took, but at least one."""
     if run.config.policy_configs.policy.policy_type == "ease":
-        recipe = Recipe("model", ease_ridge=(chosen.ridge,))
+        recipe = Recipe("model", ease_ridge=() if chosen.ridge is None else (chosen.ridge,))
     else:
         recipe = Recipe("model", _train_config(run.config, "default"), max(1, chosen.best_epoch))
         if chosen.ridge is not None:
@@ -158,6 +158,8 @@ def _fit_elsa(
 ) -> "Elsa":
     from elsa_core import ResidualError, TrainingError, fit, fit_residual
 
+    assert recipe.low_rank is not None
+    n_epochs = recipe.low_rank.n_epochs if recipe.epochs is None else recipe.epochs
     try:
         with working(f"training the {recipe.name}") as show:
             model = fit(
@@ -167,7 +169,7 @@ def _fit_elsa(
                 epochs=recipe.epochs,
                 earlier=earlier,
                 checkpoint=checkpoint,
-                on_epoch=_log_epochs(recipe, show),
+                on_epoch=_log_epochs(recipe.name, n_epochs, show),
             )
         get_run_logger().info("kept epoch %s", model.best_epoch)
         if recipe.residual is None:
@@ -197,10 +199,9 @@ def _of(what: str, show: Callable[..., None]) -> Callable[[str, float], None]:
     return lambda step, share: show(f"{what}, {step}", share)
 
 
-def _log_epochs(recipe: Recipe, show: Callable[..., None]) -> "Callable[[Epoch], None]":
+def _log_epochs(name: str, n_epochs: int, show: Callable[..., None]) -> "Callable[[Epoch], None]":
     """A callback that logs each epoch, and shows the share of them, also on Prefect's page."""
-    n_epochs = recipe.low_rank.n_epochs if recipe.epochs is None else recipe.epochs
-    logger, show_on_page = get_run_logger(), progress_bar(recipe.name.replace("_", "-"))
+    logger, show_on_page = get_run_logger(), progress_bar(name.replace("_", "-"))
 
     def log(epoch: "Epoch") -> None:
         parts = [f"epoch {epoch.epoch}"]
@@ -211,7 +212,7 @@ def _log_epochs(recipe: Recipe, show: Callable[..., None]) -> "Callable[[Epoch],
         if epoch.users_per_second is not None:
             parts.append(f"{epoch.users_per_second:,.0f} users/s")
         logger.info(", ".join(parts))
-        show(f"training the {recipe.name}", epoch.epoch / n_epochs)
+        show(f"training the {name}", epoch.epoch / n_epochs)
         show_on_page(epoch.epoch / n_epochs)
 
     return log

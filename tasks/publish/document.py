@@ -8,7 +8,7 @@ from tasks.publish.definitions import Definition, definition
 from tasks.publish.macros import PUBLISHED, write_macros
 from tasks.publish.tables import README, TABLES
 from tasks.run.database import sql
-from tasks.settings.config import Recommendations
+from tasks.settings.publication import RecommendationSettings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -52,7 +52,7 @@ def types_of_columns() -> Types:
         connection.execute(f"use warehouse; {sql('drift/history')}; use memory; {sql('inputs')}")
         for table in (*TABLES, README):
             _create(connection, table.name)
-        write_macros(connection, Recommendations())
+        write_macros(connection, RecommendationSettings())
         found = connection.execute(
             "select table_name, column_name, data_type from duckdb_columns() where database_name = 'output'"
         )

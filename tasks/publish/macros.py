@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tasks.publish.definitions import comment, definition
-from tasks.settings.config import Recommendations
+from tasks.settings.publication import RecommendationSettings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -13,7 +13,7 @@ PUBLISHED = ("as_user_id", "as_item_id", "is_available", "available_items", "use
              "popular", "score", "score_pairs", "explain", "recommend_for")  # fmt: skip
 
 
-def write_macros(connection: "DuckDBPyConnection", rules: Recommendations) -> None:
+def write_macros(connection: "DuckDBPyConnection", rules: RecommendationSettings) -> None:
     """Creates them in the file attached as `output`, with the types that its tables have.
 
     DuckDB puts what a reader gives a macro into its text; a macro's own names begin with __, so that none is the

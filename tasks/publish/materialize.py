@@ -25,7 +25,6 @@ from tasks.run.progress import working
 from tasks.run.quoting import identifier, literal
 from tasks.run.run import Run
 from tasks.run.stage import stage
-from tasks.settings.config import bytes_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -51,7 +50,7 @@ def materialize(
             else:
                 model = replace(model, users=reuse.users)
             parameters = _parameters(run, events, matrix, trained, reuse)
-            max_table_size = bytes_of(run.config.recommendations.max_table_size)
+            max_table_size = run.config.recommendations.max_table_size
             write_tables(Output(connection, model, reuse, parameters, max_table_size, folder, show))
             connection.execute("detach output")
         check_contract(run, path, None if reuse is None else reuse.changed)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tasks.run.catalogue import Catalogue, load_catalogue
 from tasks.run.handles import Trained
 from tasks.run.run import Run
-from tasks.settings.config import Recommendations
+from tasks.settings.publication import RecommendationSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,7 @@ class PublishedModel:
     seen: "csr_array"
     user_ids: "pa.Array"
     items: Catalogue
-    rules: Recommendations
+    rules: RecommendationSettings
     n_listed: int
     users: "np.ndarray | None" = None
     on_progress: Callable[[str, float], None] = no_progress

@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.errors import InputError
+from tasks.read.plain import text_table
 from tasks.run.artifacts import RunFiles
 from tasks.run.database import connect, first_row, intact, sql
 from tasks.run.failures import cure
 from tasks.run.index import RunSummary, runs_as_they_stand
 from tasks.run.integrity import require_size
-from tasks.run.lock import age
 from tasks.run.publications import publications
 from tasks.run.quoting import typeable, visible
 from tasks.run.warehouse import Warehouse
@@ -81,11 +81,11 @@ def rejected(config: Config, n: int) -> str:
         if not counts.fetchall():
             return "no row was quarantined"
         rows = connection.sql(sql("queries/rejected"), params={"n": n})
-        return f"{_as_text(connection.sql(sql('queries/rejected_by_file')))}\n{_as_text(rows)}"
+        return f"{_table(connection.sql(sql('queries/rejected_by_file')))}\n\n{_table(rows)}"
 
 
 def runs(config: Config) -> str:
-    """All runs, newest first: how they ended, the gate's metric, age; an arrow marks the one that is published."""
+    """All runs, newest first: start, verdict, the gate's metric, notes; an arrow marks the run of current.duckdb."""
     warehouse = Warehouse.of(config)
     found, why = runs_as_they_stand(warehouse)
     known = {run.run_id: _about(run) for run in found}
@@ -94,29 +94,27 @@ def runs(config: Config) -> str:
         raise InputError(f"{config.warehouse} has no runs yet; start one with: elsa nightly --config FILE")
     last = {entry.run_id: entry for entry in publications(warehouse)}
     current = warehouse.current_run_id
-    lines = [f"  {'run':<24}{'age':<9}{'verdict':<12}{'metric':<20}notes"]
-    for run_id, (since, verdict, metric, notes) in sorted((known | damaged).items(), reverse=True):
+    rows = []
+    for run_id, (started, verdict, metric, notes) in sorted((known | damaged).items(), reverse=True):
         if run_id in last and last[run_id].action != "publish":
             notes.append("{action} at {at:.16} by {by}: {reason}".format(**last[run_id].model_dump()))
-        lines.append(
-            f"{'→' if run_id == current else ' '} {run_id:<24}{since:<9}{verdict:<12}{metric:<20}"
-            f"{visible('; '.join(notes))}".rstrip()
-        )
-    return "\n".join(lines)
+        rows.append(("→" if run_id == current else "", run_id, started, verdict, metric, "; ".join(notes)))
+    return text_table(("", "run", "started", "verdict", "metric", "notes"), rows)
 
 
 def _about(run: RunSummary) -> tuple[str, str, str, list[str]]:
-    """A run's age, verdict, metric and reasons, as text."""
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(run.started_at)).total_seconds()
+    """When a run started, its verdict, metric and reasons, as text."""
+    from humanize import naturaltime
+
+    elapsed = datetime.now(UTC) - datetime.fromisoformat(run.started_at)
     metric = f"{run.metric} {run.value:.4f}" if run.value is not None else ""
     notes = [(reason.splitlines() or [""])[0] for reason in run.reasons]
-    return age(seconds), run.status, metric, notes
+    return naturaltime(max(elapsed, timedelta())), run.status, metric, notes
 
 
 def metrics(config: Config, run_id: str) -> str:
     """The run's metrics with their 95 % intervals, beside what the gate compares them with, as text."""
-    tonight = config.policy_configs.policy.policy_type
-    return _of_metrics(config, run_id, "queries/metrics", {"tonight": tonight})
+    return _of_metrics(config, run_id, "queries/metrics", {"this_run": config.policy_configs.policy.policy_type})
 
 
 def models(config: Config, run_id: str) -> str:
@@ -141,11 +139,11 @@ def digest_of_tables(config: Config, path: Path) -> str:
 def _of_metrics(config: Config, run_id: str, query: str, parameters: dict) -> str:
     path = RunFiles(Warehouse.of(config).run_folder(run_id)).metrics
     with connect(":memory:", config) as connection:
-        return _as_text(connection.sql(sql(query), params={"metrics": str(path), **parameters}))
+        return _table(connection.sql(sql(query), params={"metrics": str(path), **parameters}))
 
 
 def example_queries(config: Config) -> list[Query]:
-    """Three queries to paste, with their real output."""
+    """Three queries to paste, with the output that DuckDB's program gives for them."""
     with open_published(config) as connection:
         user_id = first_row(connection, sql("queries/example_user"))[0]
         item_id = first_row(connection, sql("queries/example_item"))[0]
@@ -156,7 +154,7 @@ def example_queries(config: Config) -> list[Query]:
             .replace("$item_id", _literal(item_id))
             for name in ("example_recommend", "example_similar", "example_popular")
         ]
-        return [Query(text, _as_text(connection.sql(text))) for text in texts]
+        return [Query(text, _as_duckdb_shows(connection.sql(text))) for text in texts]
 
 
 def _literal(value: object) -> str:
@@ -184,10 +182,14 @@ def _rows(config: Config, query: str, parameters: dict, when_empty: str) -> str:
     with open_published(config) as connection:
         if not connection.execute(sql(query), parameters).fetchall():
             raise InputError(when_empty)
-        return _as_text(connection.sql(sql(query), params=parameters))
+        return _table(connection.sql(sql(query), params=parameters))
 
 
-def _as_text(relation: "DuckDBPyRelation") -> str:
+def _table(relation: "DuckDBPyRelation") -> str:
+    return text_table(relation.columns, relation.fetchall())
+
+
+def _as_duckdb_shows(relation: "DuckDBPyRelation") -> str:
     import io
     from contextlib import redirect_stdout
 

@@ -15,6 +15,7 @@ from tasks.run.lookup import look_up_item, look_up_user
 from tasks.run.manifest import Manifest, read_manifest
 from tasks.run.results import usable_parquet
 from tasks.run.run import Run
+from tasks.settings.yaml_text import dump_yaml
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -85,7 +86,7 @@ def collect_facts(run: Run) -> dict[str, Any]:
         "choices": [choice for choice in model.get("choices", []) if "ndcg" in choice],
         "measured": manifest.measured,
         "lists": _lists(run),
-        "config": _as_yaml(manifest.config),
+        "config": dump_yaml(manifest.config),
         "pictures": _pictures(manifest, metrics, history, model, drift),
     }
 
@@ -214,12 +215,6 @@ def _flat(config: dict, prefix: str = "") -> dict[str, Any]:
     for key, value in config.items():
         values |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return values
-
-
-def _as_yaml(config: dict) -> str:
-    import yaml
-
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
 
 
 def _lists(run: Run) -> dict[str, Any] | None:

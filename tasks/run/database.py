@@ -13,6 +13,7 @@ from tasks.run.failures import cure, refusal
 from tasks.run.quoting import fill, literal
 from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
+from tasks.settings.section import size_text
 
 if TYPE_CHECKING:
     import duckdb
@@ -49,7 +50,7 @@ def connect(
         if not first_row(connection, "select current_setting('lock_configuration')")[0]:
             settings = sql(
                 "connection",
-                memory_limit=literal(str(config.memory_limit)),
+                memory_limit=literal(size_text(config.memory_limit)),
                 temp_directory=literal(str(warehouse.tmp)),
                 folders=", ".join(map(literal, folders)),
                 files=", ".join(map(literal, files)),

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -114,10 +114,12 @@ def _try(lock: IO, kind: int, seconds: float) -> bool:
 
 def _owner(lock: IO) -> str:
     """Who wrote the lock file, in words; '' if nobody, as after a run that ended in order."""
+    from humanize import naturaldelta
+
     content = _content(lock)
     try:
-        seconds = (datetime.now(UTC) - datetime.fromisoformat(content["since"])).total_seconds()
-        return f"{content['owner']}, pid {content['pid']}, for {age(seconds)}"
+        held = datetime.now(UTC) - datetime.fromisoformat(content["since"])
+        return f"{content['owner']}, pid {content['pid']}, for {naturaldelta(max(held, timedelta()))}"
     except (ValueError, KeyError, TypeError):
         lock.seek(0)
         return "".join(filter(str.isprintable, lock.read(80).decode(errors="replace"))).strip()
@@ -131,12 +133,3 @@ def _content(lock: IO) -> dict:
     except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def age(seconds: float) -> str:
-    """A span of time in its largest fitting unit; a clock that was put back makes it none."""
-    seconds = max(0.0, seconds)
-    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -13,7 +13,7 @@ from tasks.errors import InputError
 from tasks.run.damage import LOST, in_words
 from tasks.run.durable import write_whole
 from tasks.run.warehouse import Warehouse
-from tasks.settings.config import event_weights
+from tasks.settings.training import event_weights
 
 REMAKES = ("refresh", "forget", "withdraw")  # tables of the published model, without training
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 from prefect import Task, get_run_logger, task
 
@@ -20,12 +20,16 @@ from tasks.run.manifest import read_manifest, write_manifest
 from tasks.run.run import Run
 from tasks.settings.config import Config
 
+P = ParamSpec("P")
+R = TypeVar("R")
 OF_THE_RUN = ("manifest", "log", "report", "reserve")
 DELAYS: list[float] = [1, 5, 20]  # seconds before each retry
 PASSING = (errno.EIO, errno.EAGAIN, errno.EBUSY, errno.ESTALE, errno.ETIMEDOUT)
 
 
-def stage(name: str, *, reads: tuple[str, ...] | None = None, retries: int = 3) -> Callable[[Callable], Task]:
+def stage(
+    name: str, *, reads: tuple[str, ...] | None = None, retries: int = 3
+) -> "Callable[[Callable[Concatenate[Run, P], R]], Task[Concatenate[Run, P], R]]":
     """A function of a run and of the handles of everything it reads, which returns the handle of what it writes.
 
     `reads` are the sections of the configuration that decide the result besides the handles, or keys in them, such as
@@ -33,9 +37,9 @@ def stage(name: str, *, reads: tuple[str, ...] | None = None, retries: int = 3) 
     and the stage's files are untouched. A stage without `reads` is always done.
     """
 
-    def decorate(function: Callable) -> Task:
+    def decorate(function: "Callable[Concatenate[Run, P], R]") -> "Task[Concatenate[Run, P], R]":
         @functools.wraps(function)
-        def once(run: Run, *arguments: Any, **named: Any) -> Any:
+        def once(run: Run, *arguments: P.args, **named: P.kwargs) -> R:
             inputs = None if reads is None else _inputs(run.config, reads, (*arguments, *named.values()))
             if inputs is not None and _is_done(run, name, inputs):
                 get_run_logger().info("%s: done before, and nothing that it depends on has changed", name)

@@ -24,6 +24,24 @@ def check_select(query: str) -> None:
     _require_reading(f"from {in_parentheses(query)}")
 
 
+def check_query(query: str | None) -> None:
+    """The same for the key `query` of a section, which may be unset."""
+    try:
+        if query is not None:
+            check_select(query)
+    except ValueError as error:
+        raise ValueError(f"query: {error}") from None
+
+
+def check_conditions(name: str, conditions: dict[str, str]) -> None:
+    """Raises ValueError unless each condition of the key `name` is a SQL expression that only reads."""
+    for reason, condition in conditions.items():
+        try:
+            check_expression(condition)
+        except ValueError as error:
+            raise ValueError(f"{name}.{reason}: {condition!r} is no SQL condition: {error}") from None
+
+
 def check_expression(expression: str) -> None:
     """Raises ValueError unless it is one expression that only reads."""
     import duckdb
@@ -68,7 +86,7 @@ def _found_by(pattern: str) -> list[str]:
     """The folder that a glob looks into, and what it finds there that lies elsewhere."""
     found = glob.iglob(pattern, recursive=True)
     links = [path for path in found if os.path.realpath(path) != path]
-    return [os.path.dirname(glob.magic_check.split(pattern)[0]), *links]
+    return [os.path.dirname(re.split(r"[*?[]", pattern)[0]), *links]
 
 
 def _require_reading(query: str) -> None:

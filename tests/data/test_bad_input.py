@@ -157,8 +157,8 @@ def test_a_gpu_where_there_is_none_is_refused_before_anything_runs(world: Path, 
 def test_an_unknown_key_is_refused_before_anything_runs(world: Path, capfd: pytest.CaptureFixture) -> None:
     code, message = elsa_nightly(capfd, {"interactions": {"min_valeu": 4}})
     assert code == 2
-    assert "bad.yaml has 1 mistake(s)" in message
-    assert "interactions.min_valeu: unknown key; did you mean 'min_value'?" in message
+    line = Path("bad.yaml").read_text().splitlines().index("  min_valeu: 4") + 1
+    assert f"bad.yaml, line {line}: interactions.min_valeu: unknown key; did you mean 'min_value'?" in message
     assert not (world / "warehouse").exists()
 
 

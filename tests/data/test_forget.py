@@ -30,7 +30,8 @@ from tasks.run.lock import locked
 from tasks.run.manifest import read_manifest
 from tasks.run.publications import publications
 from tasks.run.warehouse import Warehouse
-from tasks.settings.config import Config, Ids
+from tasks.settings.config import Config
+from tasks.settings.source import IdSettings
 from tests.support.plain_nights import plain_flow, plain_night, plain_refresh, plain_republish
 from tests.support.worlds import community_events, config, settings, write_world
 
@@ -356,7 +357,7 @@ def test_ids_that_are_told_apart_in_another_way_later(two_nights: Config) -> Non
     forget(two_nights, ["PERSON-9", "person-8"])
     assert len(list(traces(Path("warehouse"), "person-9"))) > 0, "another person"
     lower = town()
-    lower = lower.model_copy(update={"source": lower.source.model_copy(update={"ids": Ids(lowercase=True)})})
+    lower = lower.model_copy(update={"source": lower.source.model_copy(update={"ids": IdSettings(lowercase=True)})})
     plain_refresh(lower)
     with duckdb.connect("warehouse/events.duckdb", read_only=True) as connection:
         query = "select count(*) from events where user_id in ('person-9', 'person-8')"

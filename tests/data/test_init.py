@@ -14,7 +14,7 @@ from tasks.data.ingest import ingest
 from tasks.data.sources.propose import TEMPLATE, fill, propose
 from tasks.errors import InputError
 from tasks.run.run import open_run
-from tasks.settings.config import read_config
+from tasks.settings.load import read_config
 
 KEYS = ("user_id", "item_id", "timestamp", "value", "event_type")
 FILES = {  # a header, a row, and the columns for user, item, time, value and kind of event

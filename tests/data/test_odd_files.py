@@ -12,7 +12,7 @@ import pytest
 
 from tasks.data.sources.files import COMPRESSED, READERS
 from tasks.errors import InputError, ValidationFailed
-from tasks.settings.config import Source
+from tasks.settings.source import SourceSettings
 from tests.support.ingestion import stored, take_in
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
@@ -695,4 +695,4 @@ def test_the_configuration_is_held_against_the_files_before_any_event_is_read(
 def test_the_documentation_names_every_form() -> None:
     said = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()
     assert [end for end in (*READERS, *COMPRESSED) if f"`{end}`" not in said] == []
-    assert f"`source.nulls`: {', '.join(Source().nulls[:-1])} and {Source().nulls[-1]}." in said
+    assert f"`source.nulls`: {', '.join(SourceSettings().nulls[:-1])} and {SourceSettings().nulls[-1]}." in said

@@ -113,7 +113,7 @@ def test_the_only_file_at_the_terminal(world: Path, first_night: object, capsys:
     assert main(["withdraw", "ratings.parquet", "--config", "my.yaml"]) == 2
     said = capsys.readouterr()
     assert "is withdrawn: " in said.out
-    assert "that is done, but readers get no new tables: warehouse holds no events any more" in said.err
+    assert "the removal is done, but no new tables were published: warehouse holds no events any more" in said.err
     assert (
         Warehouse(Path("warehouse")).current_run_id == before
         and list_runs(Warehouse(Path("warehouse")))[-1].status == "failed"

@@ -31,7 +31,7 @@ FOLDERS = {
 FILES = {
     "Makefile": "every command of a developer: make help",
     "pyproject.toml": "the package, its dependencies, pytest and ruff",
-    "constraints.txt": "the versions that are installed",
+    "constraints.txt": "the lock: the version of every package, written by make lock",
     "prefect.yaml": "the deployments and their schedules",
     "automations.yaml": "what Prefect does about runs that fail, are late or are lost",
     "Dockerfile": "a worker's image",

@@ -17,7 +17,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import chdir, redirect_stdout, suppress
+from contextlib import chdir, redirect_stdout
 from functools import cache
 from pathlib import Path
 from unittest.mock import patch
@@ -34,7 +34,6 @@ DECIMAL = re.compile(r"\d+\.\d+")
 CODE = re.compile(r"```(sql|python)\n((?:(?!```).)*)```\n\n```text\n(.*?)```", re.DOTALL)
 CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
-N_ROWS = 4  # of each table in what README shows of a night
 
 
 def publish_demo() -> str:
@@ -45,12 +44,15 @@ def publish_demo() -> str:
     return elsa("nightly")
 
 
+N_ROWS = 4  # of each table in what README shows of a night
+
+
 def elsa(*arguments: str) -> str:
     """What the command prints on standard output for the demo, with names that are the same everywhere."""
     from flows.cli import main
 
     settings = {"COLUMNS": "100", "ELSA_CONFIG": str(ROOT / "config" / "movielens.yaml")}
-    with patch.dict(os.environ, settings), redirect_stdout(io.StringIO()) as shown, suppress(SystemExit):
+    with patch.dict(os.environ, settings), redirect_stdout(io.StringIO()) as shown:
         main(arguments)
     text = RUN_ID.sub("20261128T030000_000000", shown.getvalue())
     return _stripped(text.replace(str(Path(sys.executable).with_name("duckdb")), ".venv/bin/duckdb"))
@@ -58,16 +60,18 @@ def elsa(*arguments: str) -> str:
 
 def commands() -> str:
     """The page of the command line: the help of `elsa` and of each of its commands."""
-    names = re.findall(r"^    ([a-z-]+)(?: |$)", elsa("--help").split("\noptions:")[0], re.MULTILINE)
+    from flows.cli import COMMANDS
+
+    names = [command.__name__ for group in COMMANDS.values() for command in group]
     shown = "\n".join(f"## elsa {name}\n\n```text\n{elsa(name, '--help')}```\n" for name in names)
     return f"# Every command and option of elsa\n\n```text\n{elsa('--help')}```\n\n{shown}"
 
 
 def configuration() -> str:
     """The page of the configuration's keys."""
-    from tasks.settings.config import reference_table
+    from tasks.settings.reference import markdown
 
-    return f"# Configuration keys\n\n{reference_table()}\n"
+    return markdown()
 
 
 def source(where: str, is_short: bool = False) -> str:
@@ -175,7 +179,7 @@ def is_same(shown: str, answer: str) -> bool:
 def _shortened(night: str) -> str:
     """Up to where the tables are; of each table the first rows."""
     night = night[: re.search(r"^The tables are in .*\n", night, re.MULTILINE).end()]
-    return re.sub(rf"(├.*┤\n(?:│.*\n){{{N_ROWS}}})(?:│.*\n)+(└.*┘\n)(?:  \d+ rows.*\n)?", r"\1\2", night)
+    return re.sub(rf"^(  (?:metric|model) .*\n(?:  .*\n){{{N_ROWS}}})(?:  .*\n)+", r"\1", night, flags=re.MULTILINE)
 
 
 def main() -> None:

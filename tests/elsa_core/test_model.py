@@ -1,13 +1,16 @@
 """What a trained model scores, recommends, finds similar, stores and moves."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from scipy import sparse
 
-from elsa_core import Elsa, Popularity, load
+from elsa_core import Ease, Elsa, LinearModel, Popularity, load
 
 N_ITEMS = 20
 UNKNOWN = 6  # the item of the model that training never saw
@@ -162,3 +165,57 @@ def test_popularity_recommends_by_users_with_ties_by_index_and_without_seen() ->
     np.testing.assert_array_equal(scores, [[3, 2, 2, 1], [2, 2, 1, 0], [1, 0, np.nan, np.nan]])
     stored_zero = sparse.csr_array((np.zeros(1), np.array([1]), np.array([0, 1, 1, 1])), rows.shape)
     assert popularity.recommend(rows, 2, also_exclude=stored_zero)[0].tolist() == [[0, 2], [1, 2], [4, 3]]
+
+
+@pytest.mark.parametrize("kind", [{}, {"model": "elsa"}])
+def test_a_model_saved_by_an_earlier_version_loads(kind: dict[str, str], model: Elsa, tmp_path: Path) -> None:
+    save_file({"item_embeddings": model.item_embeddings}, tmp_path / "model.safetensors")
+    (tmp_path / "model.json").write_text(json.dumps(kind | {"history": model.history, "best_epoch": 0}))
+    loaded = load(tmp_path)
+    assert isinstance(loaded, Elsa)
+    assert loaded.item_embeddings.tobytes() == model.item_embeddings.tobytes()
+    assert (loaded.history, loaded.scale, loaded.n_residuals, loaded.choices) == (model.history, 1.0, 0, [])
+
+
+def test_an_ease_saved_by_an_earlier_version_loads(tmp_path: Path) -> None:
+    B = np.float32([[0, 0.5], [0.25, 0]])
+    save_file({"weights": B}, tmp_path / "model.safetensors")
+    (tmp_path / "model.json").write_text('{"model": "ease", "choices": [{"ridge": 2.0}]}')
+    loaded = load(tmp_path)
+    assert isinstance(loaded, Ease) and loaded.chosen == {"ridge": 2.0}
+    np.testing.assert_array_equal(loaded.weights, B)
+
+
+def residual(n_items: int) -> sparse.csr_array:
+    S = np.random.default_rng(0).standard_normal((n_items, n_items)).astype(np.float32)
+    np.fill_diagonal(S, 0)
+    return sparse.csr_array(S)
+
+
+@pytest.mark.parametrize("kind", ["low rank", "with residual", "ease"])
+def test_every_linear_model_answers_without_being_asked_its_class(
+    kind: str, model: Elsa, X: sparse.csr_array
+) -> None:
+    n_items, S = len(model.item_embeddings), residual(len(model.item_embeddings))
+    asked: LinearModel = {
+        "low rank": model,
+        "with residual": replace(model, scale=0.5, residual=S),
+        "ease": Ease(S.toarray(), []),
+    }[kind]
+    A = asked.item_embeddings
+    assert asked.factors == A.shape[1] == {"ease": 0}.get(kind, model.factors)
+    assert (asked.scale > 0) == (asked.factors > 0) and asked.best_epoch == 0
+    stored = np.vstack([asked.residual_rows(slice(0, 2)).toarray(), asked.residual_rows(slice(2, n_items)).toarray()])
+    assert asked.n_residuals == {"low rank": 0, "with residual": S.nnz, "ease": n_items**2}[kind]
+    assert stored.dtype == np.float32 and np.count_nonzero(stored) == {"low rank": 0}.get(kind, S.nnz)
+    row, item = np.divmod(np.arange(X.shape[0] * n_items), n_items)
+    expected = X @ (asked.scale * (A @ A.T - np.eye(n_items)) + stored)
+    np.testing.assert_allclose(asked.score(X, row, item), expected.ravel(), atol=1e-4)
+    assert asked.embed(X).shape == (X.shape[0], asked.factors)
+
+
+def test_without_residual_is_the_papers_model(model: Elsa) -> None:
+    alone = replace(model, scale=0.5, residual=residual(len(model.item_embeddings))).without_residual()
+    assert alone is not None and (alone.scale, alone.residual) == (1.0, None)
+    assert model.without_residual() is None
+    assert Ease(np.zeros((2, 2), np.float32), []).without_residual() is None

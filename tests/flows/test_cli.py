@@ -9,10 +9,13 @@ import polars as pl
 import pytest
 import yaml
 
-from flows.cli import main
+from flows.cli import app, main
 from tasks.run.index import list_runs
 from tasks.run.warehouse import Warehouse
 from tests.support.worlds import community_events, settings
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = [name for name in app if not name.startswith("-")]
 
 
 @pytest.fixture
@@ -26,16 +29,20 @@ def test_a_night_and_then_the_tables(my_config: str, world: Path, capfd: pytest.
     assert main(["nightly", "--config", my_config]) == 0
     shown = capfd.readouterr().out
     run_id = re.search(r"^run (\S+): published$", shown, re.MULTILINE)[1]
-    for words in ("passed: ndcg@10", "beside popularity", "elsa", "popularity", "ndcg@5", "warehouse/current.duckdb"):
+    for words in ("passed: ndcg@10", "beside popularity", "warehouse/current.duckdb"):
         assert words in shown
+    assert ["metric", "this run", "popularity", "champion"] in columns(shown)
+    assert {"elsa", "popularity", "ndcg@5"} <= {row[0] for row in columns(shown)}
     assert shown.count("-readonly warehouse/current.duckdb <<'SQL'\nselect") == 3
 
     assert main(["recommend", "5", "-k", "3", "--config", my_config]) == 0
-    listed = capfd.readouterr().out
-    assert listed.count("Film") == 3 and listed.count("personal") == 3
+    header, *rows = columns(capfd.readouterr().out)
+    assert header == ["rank", "item_id", "title", "score", "source"]
+    assert [(row[0], row[2].split()[0], row[4]) for row in rows] == [(str(i), "Film", "personal") for i in (1, 2, 3)]
 
     assert main(["similar", "7", "-k", "2", "--config", my_config]) == 0
-    assert capfd.readouterr().out.count("Film") == 2
+    header, *rows = columns(capfd.readouterr().out)
+    assert header == ["rank", "item_id", "title", "score"] and [row[0] for row in rows] == ["1", "2"]
 
     rejecting = settings(gate={"minimums": {"ndcg@10": 1.1}})
     Path("rejecting.yaml").write_text(yaml.safe_dump(rejecting))
@@ -43,14 +50,16 @@ def test_a_night_and_then_the_tables(my_config: str, world: Path, capfd: pytest.
     shown = capfd.readouterr().out
     assert "FAILED: ndcg@10" in shown and "Nothing was published" in shown
 
-    with pytest.raises(SystemExit, match="2"):
-        main(["recommend", "5", "-k", "0", "--config", my_config])
+    assert main(["recommend", "5", "-k", "0", "--config", my_config]) == 2
     assert "'0' is not a whole number from 1 on" in capfd.readouterr().err
 
     assert main(["runs", "--config", my_config]) == 0
-    lines = capfd.readouterr().out.splitlines()
-    assert re.fullmatch(r"  \S+ +\d+ s +rejected +ndcg@10 0\.\d{4} +ndcg@10 is .*", lines[1])
-    assert re.fullmatch(rf"→ {run_id} +\d+ s +published +ndcg@10 0\.\d{{4}}", lines[2])
+    header, rejected, published = columns(capfd.readouterr().out)
+    assert header == ["run", "started", "verdict", "metric", "notes"]
+    assert rejected[2] == "rejected" and re.fullmatch(r"ndcg@10 0\.\d{4}", rejected[3])
+    assert rejected[4].startswith("ndcg@10 is ")
+    assert published[:2] == ["→", run_id] and re.fullmatch("now|(a|\\d+) (seconds?|minutes?) ago", published[2])
+    assert published[3] == "published" and re.fullmatch(r"ndcg@10 0\.\d{4}", published[4])
 
 
 def test_before_the_first_night_there_is_nothing_to_show(my_config: str, capfd: pytest.CaptureFixture) -> None:
@@ -114,12 +123,54 @@ def test_a_defect_shows_one_traceback_that_commands_no_terminal(
     assert "Traceback" in log.read_text()
 
 
+def columns(text: str) -> list[list[str]]:
+    """The cells of a printed table's lines."""
+    return [re.split(" {2,}", line.strip()) for line in text.splitlines()]
+
+
 def test_help_teaches(capfd: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        main(["--help"])
+    assert main(["--help"]) == 0
     shown = capfd.readouterr().out
-    for words in ("nightly", "recommend", "similar", "runs", "config", "examples:", "exit codes", "3 rejected"):
+    for words in ("nightly", "recommend", "similar", "runs", "config", "Examples:", "Exit codes", "3 rejected"):
         assert words in shown
+
+
+def test_every_command_has_help_with_its_arguments(capfd: pytest.CaptureFixture) -> None:
+    for name in COMMANDS:
+        assert main([name, "--help"]) == 0
+        shown = capfd.readouterr().out
+        assert shown.startswith(f"Usage: elsa {name}") and "Examples:" not in shown
+        words = " ".join(shown.replace("│", " ").split())
+        for argument in app[name].assemble_argument_collection():
+            assert argument.name in shown and argument.parameter.help in words, (name, argument.name)
+
+
+def test_a_wrong_command_line_is_one_message_and_exit_code_2(capfd: pytest.CaptureFixture) -> None:
+    for given, said in {
+        (): "a command is missing. See: elsa --help",
+        ("nightl",): 'Unknown command "nightl". Did you mean "nightly"?',
+        ("recommend",): 'parameter USER requires an argument. See: elsa recommend --help',
+        ("recommend", "5", "6"): "unexpected arguments: 6. See: elsa recommend --help",
+        ("recommend", "--user", "5"): "Unknown option: --user",
+        ("export", "--out", "x", "--format", "csv"): 'Invalid value "csv" for --format',
+        ("init",): "parameter FILES requires an argument",
+        ("runs", "--config"): "parameter --config requires an argument",
+        ("--version",): 'Unknown command "--version"',
+    }.items():  # fmt: skip
+        assert main(given) == 2, given
+        shown = capfd.readouterr()
+        assert shown.out == "" and shown.err.startswith("error: ") and shown.err.count("\n") == 1
+        assert said in shown.err, given
+
+
+@pytest.mark.parametrize("command", [["--help"], ["recommend", "--help"]])
+def test_help_loads_nothing_slow(command: list[str]) -> None:
+    script = (
+        f"import sys; from flows.cli import main; assert main({command}) == 0; "
+        "print([name for name in ('prefect', 'pydantic', 'duckdb', 'numpy', 'yaml') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.endswith("\n[]\n")
 
 
 def test_config_lists_every_key(capfd: pytest.CaptureFixture) -> None:
@@ -130,5 +181,5 @@ def test_config_lists_every_key(capfd: pytest.CaptureFixture) -> None:
 
 def test_the_module_runs_like_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "flows.nightly", "--config", "nowhere.yaml"]
-    found = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (found.returncode, found.stderr) == (2, "error: no such configuration file: nowhere.yaml\n")

@@ -13,7 +13,8 @@ from flows.nightly import nightly
 from tasks.data.ingest import ingest
 from tasks.data.interactions import build_interactions
 from tasks.run.run import open_run
-from tasks.settings.config import Config, read_config
+from tasks.settings.config import Config
+from tasks.settings.load import read_config
 from tests.support.ingestion import stored
 from tests.support.plain_nights import events_of
 from tests.support.worlds import config as config_with

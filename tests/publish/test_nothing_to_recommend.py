@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flows import cli
+from flows.commands.nightly import print_tables
 from tasks.errors import InputError
 from tasks.read.terminal import example_queries
 from tasks.report.report import find_report
@@ -127,7 +127,7 @@ def test_a_night_without_neighbours_publishes_and_can_be_read(
     assert tables("select n_items_without_neighbors, n_items from run_info") == [(N_ITEMS, N_ITEMS)]
     assert tables("from item_neighbors") == tables("from similar(3)") == []
     assert tables("select count(*) from recommend(5)") == [(10,)]
-    cli._print_tables(own)
+    print_tables(own)
     assert "item_neighbors" in capsys.readouterr().out
     assert "No item has neighbours." in find_report(own, None).read_text()
     plain_refresh(own)

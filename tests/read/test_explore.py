@@ -79,10 +79,12 @@ def test_a_user_has_the_published_list_and_reasons_from_their_history(
 
 
 def test_reasons_add_up_to_the_score(tables: duckdb.DuckDBPyConnection) -> None:
-    from tasks.read.explore import select
+    from tasks.run.database import select, sql
 
-    found = select(tables, "explore/recommendations", {"user_id": "12", "k": 10, "n_reasons": 1000})
-    history = {one["id"] for one in select(tables, "explore/history", {"user_id": "12", "n": 1000}) if one["weight"]}
+    found = select(tables, sql("explore/recommendations"), {"user_id": "12", "k": 10, "n_reasons": 1000})
+    history = {
+        one["id"] for one in select(tables, sql("explore/history"), {"user_id": "12", "n": 1000}) if one["weight"]
+    }
     for one in found:
         shares = [reason["share"] for reason in one["reasons"]]
         assert shares == sorted(shares, reverse=True) and min(shares) > 0

@@ -172,6 +172,6 @@ def test_at_the_terminal(world: Path, capfd: pytest.CaptureFixture) -> None:
     assert "user nobody has no history that counts, or has only this item, or" in capfd.readouterr().err
     pl.DataFrame({"user_id": [105, 1], "item_id": [7, 7]}).write_parquet("pairs.parquet")
     assert main(["score", "pairs.parquet", "--out", "scored.parquet", "--config", "my.yaml"]) == 0
-    assert "2 pairs in scored.parquet; 1 of them name someone or something unknown" in capfd.readouterr().out
+    assert "2 pairs in scored.parquet; 1 of them with an unknown user or item" in capfd.readouterr().out
     assert main(["export", "--format", "npy", "--out", "vectors", "--config", "my.yaml"]) == 0
     assert "20 item and 7 user vectors in vectors" in capfd.readouterr().out

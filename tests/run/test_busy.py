@@ -14,8 +14,9 @@ import polars as pl
 import pytest
 import yaml
 
-from flows import cli
+from flows import engine
 from flows.cli import main
+from flows.commands.nightly import print_tables
 from tasks.data.ingest import ingest
 from tasks.errors import WarehouseBusy
 from tasks.publish.incremental import reuse_earlier
@@ -138,7 +139,7 @@ def held(shop: Path, holder: Path) -> Path:
 def test_whoever_reads_the_published_file_says_that_it_is_busy(
     command: list, held: Path, capfd: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "run_flow", lambda *_: pytest.fail("a server would have been started"))
+    monkeypatch.setattr(engine, "run_flow", lambda *_: pytest.fail("a server would have been started"))
     if command == ["report"]:
         _end_as_night(held.resolve().stem)
     assert main([*command, "--config", "my.yaml"]) == 5
@@ -176,7 +177,7 @@ def test_scores_need_no_published_file(held: Path) -> None:
 def test_a_night_that_was_published_is_published_though_its_file_is_busy(
     held: Path, capfd: pytest.CaptureFixture
 ) -> None:
-    cli._print_tables(config())
+    print_tables(config())
     assert "no queries to paste" in (shown := capfd.readouterr().out) and "another program has it open" in shown
 
 

@@ -5,6 +5,7 @@ import errno
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from tasks.run import durable as files
 from tasks.run import index
 from tasks.run.database import intact, openable
 from tasks.run.index import list_runs
-from tasks.run.lock import age, locked
+from tasks.run.lock import locked
 from tasks.run.logs import JsonLines
 from tasks.run.manifest import Manifest, read_manifest, write_manifest
 from tasks.run.publications import publications
@@ -125,7 +126,7 @@ def test_a_damaged_manifest_of_an_earlier_run_is_left_out_and_named_once(
     MANIFESTS[damage](WAREHOUSE / "runs" / first / "manifest.json")
     assert main(["runs", "--config", "my.yaml"]) == 0
     said = capfd.readouterr()
-    assert f"  {first:<33}damaged" in said.out and second in said.out
+    assert re.search(rf"^ +{first} +damaged", said.out, re.MULTILINE) and second in said.out
     assert said.err.count(f"{first}/manifest.json is damaged") == 1
     assert main(["report", "--config", "my.yaml"]) == 0
     assert main(["report", first, "--config", "my.yaml"]) == 2
@@ -660,7 +661,6 @@ def test_the_lock_says_who_is_at_work_whatever_the_clock_said(two_nights: tuple[
         assert status[run.run_id] == "running" and status[later] == "died"
         assert run.run_id > later, "in every list, the newest run is the last one"
     assert main(["runs", "--config", "my.yaml"]) == 0
-    assert age(-5) == "0 s"
 
 
 def test_a_clock_that_was_wrong_spoils_no_age(two_nights: tuple[str, str], capsys: pytest.CaptureFixture) -> None:
@@ -668,7 +668,10 @@ def test_a_clock_that_was_wrong_spoils_no_age(two_nights: tuple[str, str], capsy
     later = (datetime.now(UTC) + timedelta(days=30_000)).isoformat()
     changed(lambda one: one.update(started_at=later))(path)
     assert main(["runs", "--config", "my.yaml"]) == 0
-    assert f"{two_nights[0]}  0 s" in capsys.readouterr().out
+    assert f"{two_nights[0]}  now" in capsys.readouterr().out
+    (WAREHOUSE / "lock").write_text(json.dumps({"owner": "ann@elsewhere", "pid": 4000000, "since": later}))
+    with locked(WAREHOUSE / "lock"):
+        assert "(ann@elsewhere, pid 4000000, for a moment)" in capsys.readouterr().err
 
 
 def test_a_refresh_that_fails_early_is_filed_as_one(

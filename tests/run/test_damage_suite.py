@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-import flows.cli
+import flows.engine
 import flows.nightly
 from flows.cli import main
 from tasks.run import durable as files
@@ -62,7 +62,7 @@ def made() -> Iterator[Path]:
 def damaged_world(made: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A place for copies of it; the commands run there without Prefect's engine."""
     monkeypatch.chdir(made)  # back again at the end
-    monkeypatch.setattr(flows.cli, "run_flow", lambda flow, config, **named: plain_flow(flow, config))
+    monkeypatch.setattr(flows.engine, "run_flow", lambda flow, config, **named: plain_flow(flow, config))
     place = made.with_name(f"{made.name}-case")
     yield place
     with suppress(FileNotFoundError):

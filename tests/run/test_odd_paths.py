@@ -9,14 +9,14 @@ import polars as pl
 import pytest
 import yaml
 
-from flows import cli
 from flows.cli import main
+from flows.commands.nightly import print_tables
 from tasks.errors import InputError
 from tasks.read.export import export_vectors
 from tasks.read.score import score_file
 from tasks.run.database import connect
 from tasks.run.run import open_run
-from tasks.settings.config import find_config, read_config
+from tasks.settings.load import find_config, read_config
 from tests.support.plain_nights import plain_night, plain_refresh
 from tests.support.worlds import community_events, config, settings, write_world
 
@@ -51,7 +51,7 @@ def test_a_night_in_an_odd_place(
     changed = settings(warehouse=str(warehouse), recommendations=rules)
     Path("c [1]*/user_id=4.yaml").write_text(yaml.safe_dump(changed))
     plain_night(read_config(find_config()))
-    cli._print_tables(read_config(find_config()))
+    print_tables(read_config(find_config()))
     shown = capfd.readouterr().out
     with duckdb.connect(str(warehouse / "current.duckdb"), read_only=True) as connection:
         assert connection.sql("select n_users, n_items from run_info").fetchall() == [(240, 60)]

@@ -23,7 +23,8 @@ from tasks.run.index import list_runs
 from tasks.run.manifest import read_manifest
 from tasks.run.run import Run, open_run
 from tasks.run.warehouse import Warehouse
-from tasks.settings.config import Config, Section
+from tasks.settings.config import Config
+from tasks.settings.section import Section
 from tests.support.killed_nights import WORKERS, night
 from tests.support.plain_nights import plain_flow, plain_night
 from tests.support.published_state import snapshot

@@ -1,6 +1,8 @@
 """The configuration: the dialect as it stands, and refusals that say where and what."""
 
 import re
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,7 +12,9 @@ import yaml
 from elsa_core import ResidualConfig, TrainConfig
 from tasks.errors import InputError
 from tasks.model.train import NOT_OF_TRAINING
-from tasks.settings.config import Config, Policy, read_config, reference
+from tasks.settings.config import Config
+from tasks.settings.load import read_config
+from tasks.settings.training import PolicySettings
 from tests.support.worlds import settings
 
 DIALECT = """\
@@ -35,7 +39,7 @@ def read(text: str, folder: Path) -> Config:
 @pytest.mark.parametrize("section", ["embedding_policy", "scoring_policy"])
 def test_the_policy_dialect_is_accepted_as_it_stands(section: str, tmp_path: Path) -> None:
     policy = read(DIALECT.replace("embedding_policy", section, 1), tmp_path).policy_configs.policy
-    assert policy == Policy(batch_size=512, n_epochs=20, lr=0.1, factors=10, device="auto",
+    assert policy == PolicySettings(batch_size=512, n_epochs=20, lr=0.1, factors=10, device="auto",
                                 strategy="early_stopping", patience=3)  # fmt: skip
 
 
@@ -51,7 +55,10 @@ def test_two_policy_sections_must_be_equal(tmp_path: Path) -> None:
     [
         ("interactions: {half_life_days: 30}", "half_life_days needs a column to look at: set source.columns.time"),
         ("interactions: {binarize: true, half_life_days: 9}", "with equal weights age cannot count"),
-        ("policy_configs: {scoring_policy: {event_values: []}}", "scoring_policy: event_values is empty"),
+        (
+            "policy_configs: {scoring_policy: {event_values: []}}",
+            "scoring_policy.event_values is empty",
+        ),
         ("policy_configs: {scoring_policy: {event_values: [buy]}}", "set source.columns.event_type"),
         ("warhouse: here", "warhouse: unknown key; did you mean 'warehouse'\\?"),
         (
@@ -71,20 +78,20 @@ def test_two_policy_sections_must_be_equal(tmp_path: Path) -> None:
         ("policy_configs: {scoring_policy: {residual_ridge: [0]}}", "residual_ridge is \\[0.0\\]: each .* above 0"),
         ("policy_configs: {scoring_policy: {ease_ridge: [-1]}}", "ease_ridge is \\[-1.0\\]: each .* above 0"),
         ("policy_configs: {scoring_policy: {residual_dropout: [1]}}", "residual_dropout is .* from 0 to below 1"),
-        ("holdout: {test_share: 0.6, validation_share: 0.4}", "holdout: test_share .* must stay below 1"),
+        ("holdout: {test_share: 0.6, validation_share: 0.4}", "holdout.test_share .* must stay below 1"),
         ("interactions: {min_value: 4}", "interactions.min_value needs a column.*source.columns.value"),
         ("interactions: {event_values: {view: -1}}", "event_values.view is -1"),
         ("interactions: {event_values: []}", "event_values is empty"),
         ("evaluation: {cutoffs: [0]}", "cutoffs is \\[0\\]"),
         ("gate: {minimums: {ndcg@7: 0.1}}", "gate.minimums.ndcg@7 is not measured; .*ndcg@10"),
-        ("memory_limit: lots", "memory_limit: got 'lots'"),
+        ("memory_limit: lots", "memory_limit: got 'lots', must be a size such as 500MB, 4GB or 0.5GiB"),
         ("memory_limit: 20MB", "memory_limit is 20MB: DuckDB needs 50MB at least"),
         ("seed: 1" + "0" * 32, "seed: got 10{32}, must be less than or equal to 9223372036854775807"),
         ("seed: " + "9" * 5000, "cannot be read as YAML: .*4300 digits"),
         ("publication: {grace_hours: 1e300}", "publication.grace_hours: got 1e\\+300, must be less than or equal to"),
         ("training_timeout_seconds: 1e300", "training_timeout_seconds: got 1e\\+300, must be less than or equal to"),
-        ("publication: {keep: 99999999999}", "keep is 99999999999: whole numbers reach up to 2,147,483,647"),
-        ("evaluation: {cutoffs: [10, 99999999999]}", "cutoffs is 99999999999: whole numbers reach up to"),
+        ("publication: {keep: 99999999999}", "publication.keep is 99999999999: the largest integer is 2,147,483,647"),
+        ("evaluation: {cutoffs: [10, 99999999999]}", "evaluation.cutoffs is 99999999999: the largest integer is"),
         ("evaluation: {cutoffs: [10001]}", "cutoffs is \\[10001\\]: .* from 1 to 10,000"),
         ("policy_configs: {scoring_policy: {ease_ridge: [1e300]}}", "ease_ridge is .*up to 1e12"),
         ("recommendations: {k: 010}", "recommendations.k: got '010', .*integer; numbers are written in decimal"),
@@ -103,6 +110,68 @@ def test_two_policy_sections_must_be_equal(tmp_path: Path) -> None:
 def test_mistakes_are_named_with_path_value_and_what_is_allowed(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         read(text, tmp_path)
+
+
+def test_each_mistake_has_its_line_in_the_order_of_the_file(tmp_path: Path) -> None:
+    text = """\
+# a comment
+gate:
+  max_loss: 2
+
+source:
+  columns:
+    user: who
+  events: [a.csv, b.csv,
+    7, {}]
+holdout:
+  validation_share: 0.5
+  test_share: 0.5
+evaluation: {
+  cutoffs: [0]}
+memory_limit: lots
+source_: 1
+"""
+    with pytest.raises(InputError) as error:
+        read(text, tmp_path)
+    told = str(error.value).replace(f"{tmp_path}/", "").splitlines()
+    assert [line.split(", ")[0] for line in told] == ["my.yaml"] * len(told)
+    assert [re.match(r"my.yaml, (line \d+: [\w.]+)", line)[1] for line in told] == [
+        "line 3: gate.max_loss",
+        "line 7: source.columns.user",
+        "line 8: source.events",  # as text
+        "line 9: source.events.3",  # as a list
+        "line 12: holdout.test_share",
+        "line 14: evaluation.cutoffs",
+        "line 15: memory_limit",
+        "line 16: source_",
+    ]
+    assert told[1].startswith(
+        "my.yaml, line 7: source.columns.user: unknown key; did you mean 'user_id'? allowed are"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("seed: 1\ninteractions:\n  binarize: false\n  min_value: 4", 4),
+        ("gate:\n\n  minimums:\n    ndcg@10: 1\n    ndcg@7: 0.1", 5),
+        ("seed: 1\nmemory_limit: 1MB", 2),
+        ("source:\n  items:\n    path: a\n    query: select 1", 2),
+        ("source:\n  events: a\n  query: select 1;;", 2),
+        ("quarantine:\n  max_share: 0\n  conditions:\n    good: 1 = 1\n    bad: 1 =", 5),
+        ("recommendations: {k: 3,\n same_category: true}", 2),
+    ],
+)
+def test_a_check_of_several_keys_names_the_line_of_the_first(text: str, line: int, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"my.yaml, line {line}: "):
+        read(text, tmp_path)
+
+
+def test_help_is_printed_without_the_yaml_parser() -> None:
+    script = "import sys, flows.cli; print('ruamel.yaml' in sys.modules)"
+    root = Path(__file__).parents[2]
+    found = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
 
 
 def test_a_missing_file_is_named() -> None:
@@ -128,21 +197,13 @@ def test_event_values_may_be_a_list_or_weights_here_or_in_the_policy(
 
 def test_event_values_are_given_in_one_place(tmp_path: Path) -> None:
     text = "source: {columns: {event_type: kind}}\ninteractions: {event_values: [buy]}\n"
-    with pytest.raises(InputError, match="event_values is given in interactions and in policy_configs"):
+    with pytest.raises(InputError, match="line 2: interactions.event_values and .* are both given"):
         read(text + "policy_configs: {scoring_policy: {event_values: [buy]}}", tmp_path)
-
-
-def test_every_key_has_a_default_a_unit_a_range_and_a_sentence() -> None:
-    for path, default, unit, limits, description in reference():
-        assert default and limits, path
-        assert unit or path.endswith("scoring_policy"), path
-        assert re.fullmatch(r"(?s)\w.*\w.*[.]", description), path
-    assert Config() == Config.model_validate({})
 
 
 def test_the_policy_and_the_library_have_the_same_defaults() -> None:
     library = {field.name: field.default for field in fields(TrainConfig)}
-    policy = Policy().model_dump()
+    policy = PolicySettings().model_dump()
     training = {name: policy.pop(name) for name in set(policy) - NOT_OF_TRAINING}
     assert training == {name: library[name] for name in training}
     residual = ResidualConfig()

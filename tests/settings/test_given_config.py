@@ -11,7 +11,8 @@ from flows.hooks import record_end
 from flows.rollback import rollback
 from tasks.errors import InputError
 from tasks.run.run import open_run
-from tasks.settings.config import Config, as_parameters, given_config
+from tasks.settings.config import Config
+from tasks.settings.deployment import as_parameters, given_config
 from tests.support.worlds import config, settings
 
 WRITES = {"query": "copy (select 1) to 'stolen.csv'; select 1 as user_id"}
@@ -41,7 +42,7 @@ def test_text_in_place_of_a_name_is_refused_unless_the_worker_is_told_otherwise(
             given_config(text)
     monkeypatch.setenv("ELSA_ALLOW_CONFIG_TEXT", "1")
     assert given_config(settings()) == config()
-    with pytest.raises(InputError, match="the run's configuration has 1 mistake"):
+    with pytest.raises(InputError, match="the run's configuration: warehose: unknown key"):
         given_config({"warehose": "x"})
     with pytest.raises(InputError, match="must be the name"):
         given_config([settings()])

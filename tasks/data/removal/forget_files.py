@@ -172,8 +172,8 @@ def _leave_matrices(config: Config, files: RunFiles) -> tuple[list[Path], list[s
         if X.shape[0] != len(stays):
             damaged.append(f"{path} ({X.shape[0]:,} rows, but there are {len(stays):,} users)")
             continue
-        with _aside(path).open("wb") as file:
-            sparse.save_npz(file, X[np.flatnonzero(stays)], compressed=False)
+        with _aside(path).open("wb") as stream:
+            sparse.save_npz(stream, X[np.flatnonzero(stays)], compressed=False)
         changed.append(path)
     return changed, damaged
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 from tasks.data.sources.tables import SourceTable, readable
 from tasks.errors import InputError
 from tasks.run.quoting import identifier, literal
-from tasks.settings.config import Quarantine, Source
+from tasks.settings.checks import QuarantineSettings
 from tasks.settings.configured_sql import in_parentheses
+from tasks.settings.source import SourceSettings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -32,7 +33,7 @@ class Opened:
     is_basket: bool
 
 
-def open_events(connection: "DuckDBPyConnection", source: Source, table: SourceTable) -> Opened:
+def open_events(connection: "DuckDBPyConnection", source: SourceSettings, table: SourceTable) -> Opened:
     """Makes source_file, and to_utc, the macro that reads its times.
 
     Raises InputError where a column is missing or comes twice.
@@ -67,7 +68,7 @@ def require_column(columns: list[str], name: object, column: str | None, key: st
         raise InputError(f"{name} has no column {column!r}, which {key} names; it has {', '.join(columns)}")
 
 
-def _reading_of_times(source: Source, kinds: dict[str, str]) -> str:
+def _reading_of_times(source: SourceSettings, kinds: dict[str, str]) -> str:
     """The SQL that makes a timestamp in UTC of `given`, a value of the column of times."""
     if source.columns.timestamp is None:
         return "cast(null as timestamp)"
@@ -80,7 +81,7 @@ def _reading_of_times(source: Source, kinds: dict[str, str]) -> str:
     return "utc_from_number(given)" if kind.startswith(NUMBERS) else "utc_from_text(cast(given as varchar))"
 
 
-def mapped(opened: Opened, source: Source, types: dict[str, str], quarantine: Quarantine) -> str:
+def mapped(opened: Opened, source: SourceSettings, types: dict[str, str], quarantine: QuarantineSettings) -> str:
     """The query that brings source_file's columns under our names, as they came; unmapped ones are null.
 
     no_user, no_item say why an id cannot be used; conditions, what quarantine.conditions says against the row.
@@ -111,7 +112,7 @@ def _id(given: str, kind: str, wanted: str, ours: str, owner: str) -> list[str]:
     return [f"{converted} as {ours}", f"no_id({literal(owner)}, {given}, {converted}) as no_{owner}"]
 
 
-def _other(opened: Opened, source: Source, ours: str) -> str:
+def _other(opened: Opened, source: SourceSettings, ours: str) -> str:
     """The SQL for a column that is no id; null for what stands for no value."""
     theirs = source.columns.mapped().get(ours)
     if theirs is None:
@@ -128,7 +129,7 @@ def _other(opened: Opened, source: Source, ours: str) -> str:
     return column
 
 
-def tidied(column: str, kind: str, source: Source) -> str:
+def tidied(column: str, kind: str, source: SourceSettings) -> str:
     """The SQL for an id of a column of that type: an integer, or text as configured; null for no id."""
     name = identifier(column)
     if is_integer(kind):
@@ -146,7 +147,7 @@ def tidied(column: str, kind: str, source: Source) -> str:
     return f"if({text} in ({nulls(source)}), null, {text})"
 
 
-def nulls(source: Source) -> str:
+def nulls(source: SourceSettings) -> str:
     return ", ".join(map(literal, ["", *source.nulls]))
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tasks.errors import InputError
 from tasks.run.quoting import identifier, literal
-from tasks.settings.config import Csv
+from tasks.settings.source import CsvSettings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -63,7 +63,9 @@ class CsvFile:
         )
 
 
-def open_csv(connection: "DuckDBPyConnection", path: Path, csv: Csv, wanted: list[str], scratch: Path) -> CsvFile:
+def open_csv(
+    connection: "DuckDBPyConnection", path: Path, csv: CsvSettings, wanted: list[str], scratch: Path
+) -> CsvFile:
     """Finds out how a file is written; `wanted` are columns that tell which delimiter is meant.
 
     A file in another encoding than UTF-8, or that does not begin with its header, or that DuckDB would lose lines of
@@ -92,7 +94,7 @@ class _Header:
     delimiter: str | None
 
 
-def _header(path: Path, csv: Csv) -> _Header:
+def _header(path: Path, csv: CsvSettings) -> _Header:
     """Finds it below the lines to skip, empty ones, and Excel's sep=;."""
     lines = lines_of(path, csv.encoding, newline="")
     above = len(list(islice(lines, csv.skip)))
@@ -110,7 +112,7 @@ def _header(path: Path, csv: Csv) -> _Header:
     raise InputError(f"{path} has no header in or below line {csv.skip + 1}; source.csv.skip: lines to pass over")
 
 
-def _dialect(path: Path, csv: Csv, header: _Header, wanted: list[str]) -> CsvFile:
+def _dialect(path: Path, csv: CsvSettings, header: _Header, wanted: list[str]) -> CsvFile:
     first = ("\t",) if ".tsv" in path.suffixes else ()
     candidates = (header.delimiter,) if header.delimiter else (*first, *DELIMITERS)
     split = {one: [name.strip() for name in _split(header.text, one, csv.quote)] for one in candidates}
@@ -224,6 +226,7 @@ def _with_paired_quotes(lines: Iterator[str], file: CsvFile, bad: list[tuple[int
     """The lines; one that opens a quote only with those that its value goes on in, else it is in `bad`."""
     yield from islice(lines, 1)
     number, ahead = 1, deque[str]()
+    n_more: int | None
     while ahead or (ahead := deque(islice(lines, 1))):
         line, number, n_more = ahead.popleft(), number + 1, 0
         if file.quote and line.count(file.quote) % 2 and not _is_record(line, file):

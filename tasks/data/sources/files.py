@@ -10,8 +10,9 @@ from urllib.parse import unquote
 
 from tasks.errors import InputError
 from tasks.run.durable import identity
-from tasks.settings.config import Quarantine, Source
+from tasks.settings.checks import QuarantineSettings
 from tasks.settings.configured_sql import files_in
+from tasks.settings.source import SourceSettings
 
 READERS = {
     ".csv": "csv", ".tsv": "csv", ".txt": "csv", ".jsonl": "json", ".ndjson": "json", ".json": "json",
@@ -40,7 +41,7 @@ class SourceFile:
         return self.digest.partition(":")[0]
 
 
-def event_files(source: Source, quarantine: Quarantine) -> list[SourceFile]:
+def event_files(source: SourceSettings, quarantine: QuarantineSettings) -> list[SourceFile]:
     """What source.events or source.query names. Raises InputError where a file is missing, empty or unknown."""
     if source.query is not None:
         return [SourceFile(QUERY, 0, secrets.token_hex())]
@@ -54,13 +55,14 @@ def event_files(source: Source, quarantine: Quarantine) -> list[SourceFile]:
     ]
 
 
-def files_beside(source: Source) -> list[str]:
+def files_beside(source: SourceSettings) -> list[str]:
     """The absolute paths that the source's queries and its metadata are read from. Raises as `find_files` does."""
     found = [] if source.query is None else files_in(source.query)
     if source.items is None:
         return found
     if source.items.query is not None:
         return found + files_in(source.items.query)
+    assert source.items.path is not None
     return found + list(map(str, find_files(source.items.path, "source.items.path")))
 
 
@@ -125,12 +127,13 @@ def _suffix(path: Path) -> str | None:
 
 def reader_of(path: Path) -> str:
     """The format of a file, by its name. Raises InputError where the name does not tell."""
-    if _suffix(path) not in READERS:
+    suffix = _suffix(path)
+    if suffix is None or suffix not in READERS:
         raise InputError(
             f"{path}: cannot tell the format from its name; use one of {', '.join(READERS)}, "
             "but for the last also followed by .gz or .zst"
         )
-    return READERS[_suffix(path)]
+    return READERS[suffix]
 
 
 def partitions(path: Path) -> dict[str, str | None]:

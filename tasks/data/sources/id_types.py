@@ -18,8 +18,9 @@ from tasks.data.sources.tables import SourceTable, readable
 from tasks.errors import InputError
 from tasks.run.database import first_row
 from tasks.run.quoting import identifier
-from tasks.settings.config import Quarantine, Source
+from tasks.settings.checks import QuarantineSettings
 from tasks.settings.configured_sql import in_parentheses
+from tasks.settings.source import SourceSettings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -35,8 +36,8 @@ def id_types_of_events(connection: "DuckDBPyConnection") -> dict[str, str]:
 
 def id_types(
     connection: "DuckDBPyConnection",
-    source: Source,
-    quarantine: Quarantine,
+    source: SourceSettings,
+    quarantine: QuarantineSettings,
     tables: list[SourceTable],
     kept: dict[str, str],
 ) -> dict[str, str]:
@@ -58,11 +59,11 @@ def id_types(
     return {name: _settled(source, name, kinds, kept.get(name)) for name, kinds in found.items()}
 
 
-def _wanted(source: Source, name: str) -> str:
+def _wanted(source: SourceSettings, name: str) -> str:
     return {"text": "VARCHAR", "integer": "BIGINT", "auto": "auto"}[getattr(source.ids, f"{OWNERS[name]}_type")]
 
 
-def _settled(source: Source, name: str, kinds: list[str], kept: str | None) -> str:
+def _settled(source: SourceSettings, name: str, kinds: list[str], kept: str | None) -> str:
     wanted = _wanted(source, name)
     if kept is not None and wanted != "auto" and (kept == "VARCHAR") != (wanted == "VARCHAR"):
         raise InputError(
@@ -90,7 +91,7 @@ def _check_conditions(connection: "DuckDBPyConnection", conditions: dict[str, st
             raise InputError(f"quarantine.conditions.{reason}: {' '.join(str(error).split())}") from None
 
 
-def _usable(source: Source, quarantine: Quarantine) -> str:
+def _usable(source: SourceSettings, quarantine: QuarantineSettings) -> str:
     """The SQL condition that a row is not quarantined for its time, its value or a configured condition."""
     columns = source.columns
     conditions = map(in_parentheses, quarantine.conditions.values())
@@ -103,7 +104,7 @@ def _usable(source: Source, quarantine: Quarantine) -> str:
     return " and ".join(f"({part})" for part in parts)
 
 
-def _id_type(connection: "DuckDBPyConnection", source: Source, opened: Opened, name: str, usable: str) -> str:
+def _id_type(connection: "DuckDBPyConnection", source: SourceSettings, opened: Opened, name: str, usable: str) -> str:
     """An integer type, VARCHAR, or UNKNOWN where the file holds no id at all."""
     column = getattr(source.columns, name)
     kind = opened.kinds[column]

@@ -1,6 +1,5 @@
 """A configuration proposed from the columns of somebody's files: config/template.yaml, filled in."""
 
-import math
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,8 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
-
 from tasks.data.sources.csv_files import lines_of
 from tasks.data.sources.files import find_files, reader_of
 from tasks.data.sources.guess import Column, find_by_values, find_columns
@@ -18,7 +15,9 @@ from tasks.data.sources.tables import readable, table_of_items
 from tasks.errors import InputError
 from tasks.run.database import connect
 from tasks.run.run import ODD_IN_PATHS
-from tasks.settings.config import Config, Csv, Source
+from tasks.settings.config import Config
+from tasks.settings.source import CsvSettings, SourceSettings
+from tasks.settings.yaml_text import dump_yaml
 
 TEMPLATE = Path(__file__).parents[3] / "config" / "template.yaml"
 N_ROWS = 1000  # looked at of each file
@@ -93,7 +92,7 @@ def _read(path: Path) -> Table:
         connect(":memory:", Config(), reads=[str(path), scratch]) as connection,
         readable(path),
     ):
-        table = table_of_items(connection, Source(csv=Csv(encoding=encoding)), path, Path(scratch))
+        table = table_of_items(connection, SourceSettings(csv=CsvSettings(encoding=encoding)), path, Path(scratch))
         relation = connection.sql(table.select).limit(N_ROWS)
         names, rows = relation.columns, relation.fetchall()
     values = zip(*rows, strict=True) if rows else ((),) * len(names)
@@ -128,7 +127,7 @@ def _common(tables: list[Table]) -> Table:
 
 def _map_events(table: Table) -> Filled:
     found, guessed = _find_events(table.columns)
-    filled = {
+    filled: Filled = {
         f"source.columns.{key}": _found(table, key, found, UNTOLD if key in guessed else _doubt(key, found.get(key)))
         for key in OF_EVENTS
         if key in found or key in IDS
@@ -162,7 +161,7 @@ def _doubt(key: str, column: Column | None) -> str:
         return ""
     if key == "timestamp" and not column.has_moments and not column.formats:
         return "CHECK, neither ISO text nor a Unix epoch; timestamp_format says how it is written: "
-    if key == "value" and min(column.numbers) < 0:
+    if key == "value" and column.numbers and min(column.numbers) < 0:
         return "CHECK, some are negative (quarantine.min_value): "
     if key == "user_id" and "session" in column.tokens:
         return "CHECK, sessions are no persons: "
@@ -188,7 +187,8 @@ def _found(table: Table, key: str, found: dict[str, Column], note: str) -> tuple
 
 def fill(template: str, filled: Filled) -> str:
     """The template with these keys set. A key in a comment, or one that holds a set one, comes out of its comment."""
-    lines, path = [], []
+    lines: list[str] = []
+    path: list[str] = []
     for line in template.splitlines():
         if match := re.fullmatch(r"( *)(?:# )?( *)(\w+):(.*)", line):
             indent, name = match[1] + match[2], match[3]
@@ -214,5 +214,4 @@ def _plain(text: str) -> str:
 
 def _as_yaml(value: Any) -> str:
     """In one line, in quotes where YAML would read something else."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=math.inf)
-    return text.removesuffix("...\n").strip()
+    return dump_yaml(value, in_one_line=True).removesuffix("...\n").strip()

@@ -14,8 +14,9 @@ from tasks.data.sources.files import SourceFile, partitions, reader_of
 from tasks.errors import InputError
 from tasks.run.database import first_row, openable, sql
 from tasks.run.quoting import fill, identifier, literal
-from tasks.settings.config import Quarantine, Source
+from tasks.settings.checks import QuarantineSettings
 from tasks.settings.configured_sql import in_parentheses
+from tasks.settings.source import SourceSettings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -67,13 +68,18 @@ def readable(name: object, hint: str = "") -> Iterator[None]:
 
 
 def table_of_events(
-    connection: "DuckDBPyConnection", source: Source, quarantine: Quarantine, file: SourceFile, scratch: Path
+    connection: "DuckDBPyConnection",
+    source: SourceSettings,
+    quarantine: QuarantineSettings,
+    file: SourceFile,
+    scratch: Path,
 ) -> SourceTable:
     """The events of a file or query; a folder's name key=value stands for a named column that the file lacks.
 
     Copies that are needed go into the folder `scratch`. Raises InputError where the file cannot be read at all.
     """
     if file.format == "query":
+        assert source.query is not None
         return SourceTable(file.name, f"from {in_parentheses(source.query)}")
     columns = source.columns.mapped()
     ids = tuple(columns[name] for name in ("user_id", "item_id", "event_id") if name in columns)
@@ -87,7 +93,9 @@ def table_of_events(
         return _with_partitions(connection, table, {*wanted.columns, *in_conditions})
 
 
-def table_of_items(connection: "DuckDBPyConnection", source: Source, path: Path, scratch: Path) -> SourceTable:
+def table_of_items(
+    connection: "DuckDBPyConnection", source: SourceSettings, path: Path, scratch: Path
+) -> SourceTable:
     """A file of item metadata, as table_of_events."""
     if reader_of(path) == "database":
         raise InputError(f"{path}: metadata in a database is read with source.items.query")
@@ -99,7 +107,7 @@ def table_of_items(connection: "DuckDBPyConnection", source: Source, path: Path,
 
 
 def _of_file(
-    connection: "DuckDBPyConnection", source: Source, path: Path, wanted: Wanted, scratch: Path
+    connection: "DuckDBPyConnection", source: SourceSettings, path: Path, wanted: Wanted, scratch: Path
 ) -> SourceTable:
     match reader_of(path):
         case "csv":
@@ -118,7 +126,7 @@ def _of_file(
             return SourceTable(str(path), f"select * from read_parquet({place}, hive_partitioning = false)")
 
 
-def _of_database(connection: "DuckDBPyConnection", source: Source, file: SourceFile) -> SourceTable:
+def _of_database(connection: "DuckDBPyConnection", source: SourceSettings, file: SourceFile) -> SourceTable:
     """A table of a DuckDB file, named with its schema or without. A view, which could read other files, is none."""
     with openable(file.name, "Deliver it again, whole"):
         connection.execute(f"attach if not exists {literal(file.name)} as {identifier(file.digest)} (read_only)")

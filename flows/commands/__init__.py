@@ -1,0 +1,1 @@
+"""The commands of `elsa`: a function's signature is a command's arguments, its docstring the help."""
