@@ -137,7 +137,7 @@ def test_the_way_back_leads_to_what_readers_had_before_whenever_it_was_begun(wor
     assert publish_again(config(), template.stem) == second
     assert roll_back(config()) == (second, template.stem), "also from a run that was published again"
     (world / "warehouse" / "published" / f"{template.stem}.duckdb").unlink()
-    with pytest.raises(InputError, match=f"no run before {second} has its tables still"):
+    with pytest.raises(InputError, match=second):
         roll_back(config())
 
 
@@ -237,7 +237,7 @@ def test_a_file_that_is_not_what_its_name_says_is_not_published(world: Path, tem
     with pytest.raises(InputError, match=f"holds the tables of run {template.stem}, not of {second}"):
         roll_back(config(), second)
     (folder / f"{second}.duckdb").write_bytes(b"\0" * 5000)
-    with pytest.raises(InputError, match=f"{second}.duckdb cannot be opened"):
+    with pytest.raises(InputError, match=f"{second}.duckdb"):
         roll_back(config(), second)
     assert Warehouse(world / "warehouse").current_run_id == third
 
