@@ -8,6 +8,7 @@ materialize  lists of some users of that catalogue from a model, into tables
 `PYTHONPATH=. python benchmarks/queries.py queries`, and so on.
 """
 
+import math
 import sys
 import tempfile
 import time
@@ -21,10 +22,12 @@ from prefect.logging import disable_run_logger
 from scipy import sparse
 
 from elsa_core import Elsa, Popularity
-from tasks.publish import tables as materialize
-from tasks.publish.recommendations import Catalogue, Lists, user_lists
-from tasks.run.run import Run
-from tasks.settings.config import Config
+from tasks.publish.macros import write_macros
+from tasks.publish.materialize import write_table
+from tasks.publish.output import Output
+from tasks.publish.published_model import PublishedModel
+from tasks.publish.tables import TABLES
+from tasks.run.catalogue import Catalogue
 from tasks.settings.publication import RecommendationSettings
 
 N_USERS, N_ITEMS, FACTORS, K, N_SEEN, N_WEIGHTS = 200_000, 100_000, 256, 100, 60, 100
@@ -71,7 +74,7 @@ def draw(path: Path) -> None:
             vectors = pa.table({"id": range(n), "embedding": pa.FixedSizeListArray.from_arrays(values, FACTORS)})
             connection.register("vectors", vectors)
             connection.execute(f"create table {owner}_embeddings as select id as {owner}_id, embedding from vectors")
-        materialize._write_macros(connection, Run(Config(), "run"))
+        write_macros(connection, RecommendationSettings())
 
 
 def pairs() -> None:
@@ -95,7 +98,7 @@ def materialize_lists(n_users: int = 4_000) -> None:
     ids = pa.array(range(N_ITEMS))
     items = Catalogue(ids, np.ones(N_ITEMS, dtype=bool), np.full(N_ITEMS, -1))
     rules = RecommendationSettings(k=K)
-    source = Lists(model, Popularity.fit(X), X, X, pa.array(range(n_users)), items, rules)
+    source = PublishedModel(model, Popularity.fit(X), X, X, pa.array(range(n_users)), items, rules, K)
     with (
         tempfile.TemporaryDirectory(prefix="elsa-tables-") as folder,
         disable_run_logger(),
@@ -103,8 +106,8 @@ def materialize_lists(n_users: int = 4_000) -> None:
     ):
         path = Path(folder) / "tables.duckdb"
         connection.execute(f"attach '{path}' as output (storage_version 'v1.5.0')")
-        run = Run(Config(recommendations=rules), "run")
-        taken = seconds(lambda: materialize._write_lists(connection, run, user_lists(source, K), n_users * K, False))
+        output = Output(connection, source, None, {"k": K}, math.inf, path.parent, lambda table: None)
+        taken = seconds(lambda: write_table(output, TABLES[0]))
         connection.execute("detach output")
         print(f"{n_users / taken:,.0f} users/s, {path.stat().st_size / (n_users * K):.1f} bytes a row")
 

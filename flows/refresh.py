@@ -40,7 +40,7 @@ def refresh(config: GivenConfig) -> State:
 def _refresh(config: Config) -> State:
     with reported_run(config, kind="refresh") as run:
         get_run_logger().info("run %s", run.run_id)
-        events = ingest(run, retry_refused=False)
+        events = ingest(run, retry_rejected=False)
         validate(run, events)
         _publish_with_published_model(run, events)
     return Completed(name="Published", data=run.run_id)

@@ -2,7 +2,7 @@
 -- n_read: its rows; those that are not in rejected_events are in event_rows
 -- replaces: the accepted version of the same path, kept until this one is accepted
 -- is_checked: the expectations about the events held with it among them
--- is_valid: true once it is accepted; false if it was refused, which keeps it, but leaves it out; null until either
+-- is_valid: true once it is accepted; false if it was rejected, which keeps it, but leaves it out; null until either
 create sequence if not exists event_file_ids;
 
 create table if not exists event_files (
@@ -17,7 +17,7 @@ create table if not exists event_files (
     is_valid boolean
 );
 
--- grain: one row per file that counts: not refused, and not replaced by one that is not refused
+-- grain: one row per file that counts: not rejected, and not replaced by one that is not rejected
 create view if not exists active_files as
 select *
 from event_files

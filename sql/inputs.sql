@@ -20,9 +20,10 @@ create table item_vectors (item_id bigint, embedding float[1]);
 create table residuals (item_id bigint, neighbor_item_id bigint, weight float);
 create table scored_items (item_id bigint, is_scored boolean);
 create table metrics (
-    model varchar, metric varchar, k bigint, value double, low double, high double, n_users bigint, filename varchar
+    run_id varchar, model varchar, metric varchar, k bigint, value double, low double, high double, n_users bigint
 );
 create table gate_results (
+    run_id varchar,
     name varchar,
     metric varchar,
     segment varchar,
@@ -32,10 +33,9 @@ create table gate_results (
     high double,
     threshold double,
     passed boolean,
-    verdict varchar,
-    filename varchar
+    verdict varchar
 );
 create table validation (rule varchar, severity varchar, passed boolean, observed varchar);
 create table stages (
-    run_id varchar, stage varchar, finished_at varchar, seconds double, rows bigint, peak_bytes bigint
+    run_id varchar, stage varchar, finished_at timestamp, seconds double, rows bigint, peak_bytes bigint
 );

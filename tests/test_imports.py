@@ -110,12 +110,9 @@ def test_no_function_of_elsa_core_hides_its_module() -> None:
     assert not modules & set(elsa_core.__all__)
 
 
-def test_mypy_passes_over_modules_that_exist_and_over_none_of_elsa_core() -> None:
+def test_mypy_passes_over_no_module() -> None:
     overrides = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["overrides"]
-    passed_over = [name for one in overrides if one.get("ignore_errors") for name in one["module"]]
-    paths = [ROOT / f"{name.replace('.', '/')}.py" for name in passed_over]
-    assert not [str(path) for path in paths if not path.exists()]
-    assert not [name for name in passed_over if name.startswith("elsa_core")]
+    assert not [one for one in overrides if one.get("ignore_errors")]
 
 
 def test_what_tests_share_lies_in_no_test_module() -> None:

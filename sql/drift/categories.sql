@@ -1,4 +1,4 @@
--- grain: one row per category of the items in this night's new events without a backfill; $category is put in: a column of the metadata
+-- grain: one row per category of the items in the new events without a backfill; $category is put in: a column of the metadata
 insert into drift_categories
 select $run_id, coalesce(cast(i.$category as varchar), 'unknown') as category, count(*) as n_events
 from new_events as e

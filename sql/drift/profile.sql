@@ -1,16 +1,16 @@
--- grain: one row per metric of this night's new events without a backfill
+-- grain: one row per metric of the new events without a backfill
 -- gini: of the events per item, 0 where all items have equally many, towards 1 where few have nearly all
-with tonight as (
+with new as (
     select * from new_events where not is_backfill
 ),
 
 active_users as (
-    select distinct user_id from tonight
+    select distinct user_id from new
 ),
 
 active_items as (
     select item_id, count(*) as n_events, row_number() over (order by n_events) as place
-    from tonight
+    from new
     group by item_id
 ),
 

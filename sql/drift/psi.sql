@@ -1,4 +1,4 @@
--- grain: one row; the population stability index of tonight's categories beside those of the nights in the window,
+-- grain: one row; the population stability index of the new events' categories beside those of the nights in the window,
 -- Σ (p − q) ln(p / q) over the categories' shares, each at least $smallest_share; null without earlier nights
 with nights as (
     select distinct run_id

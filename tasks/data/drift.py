@@ -1,4 +1,4 @@
-"""How tonight's new events differ from those of earlier nights; what is neither odd nor refused is accepted."""
+"""How the new events differ from those of earlier nights; files without odd ones are accepted."""
 
 from dataclasses import asdict, dataclass
 from math import inf
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger
 
-from tasks.data.ledger import accept, refuse
+from tasks.data.ledger import accept, reject
 from tasks.errors import InputError, ValidationFailed
 from tasks.run.database import connect, first_row, sql
 from tasks.run.handles import Drift, Events
@@ -31,7 +31,7 @@ SMALLEST_SHARE = 1e-4  # of a category, in the population stability index
 
 @dataclass(frozen=True)
 class Watched:
-    """A metric of this night's new events beside its band, which is None with fewer than drift.min_nights nights."""
+    """A metric of the new events beside its band, which is None with fewer than drift.min_nights nights."""
 
     metric: str
     observed: float | None
@@ -48,7 +48,7 @@ class Watched:
 
 @stage("drift", reads=("drift",))
 def watch_drift(run: Run, events: Events) -> Drift:
-    """Judges the new events and accepts them. Raises ValidationFailed if drift is blocking, and refuses them."""
+    """Judges the new events and accepts them; if drift is blocking, rejects them and raises ValidationFailed."""
     rules = run.config.drift
     with connect(run.warehouse.events, run.config) as connection:
         connection.execute(sql("drift/history"))
@@ -61,13 +61,13 @@ def watch_drift(run: Run, events: Events) -> Drift:
         if n_new:  # else a run that goes on had judged them
             connection.execute("delete from drift_history where run_id = $run_id", this_run)
         watched = _watch(connection, run) if n_new else []
-        is_refused = rules.severity == "blocking" and not all(one.passed for one in watched)
+        is_rejected = rules.severity == "blocking" and not all(one.passed for one in watched)
         for one in watched:
-            values = {"run_id": run.run_id, "one": asdict(one), "is_accepted": not is_refused}
+            values = {"run_id": run.run_id, "one": asdict(one), "is_accepted": not is_rejected}
             connection.execute(sql("drift/insert"), values)
         watched = [Watched(*row) for row in connection.execute(sql("drift/of_run"), this_run).fetchall()]
         odd = [one for one in watched if not one.passed]
-        refuse(connection, unchecked_only=False) if is_refused else accept(connection)
+        reject(connection, unchecked_only=False) if is_rejected else accept(connection)
         connection.execute("commit")
     _report(run, watched)
     if n_backfill:
@@ -76,9 +76,9 @@ def watch_drift(run: Run, events: Events) -> Drift:
             "the newest accepted one: a backfill, which is not judged"
         )
     n_nights = max((one.n_nights for one in watched), default=0)
-    if is_refused:
+    if is_rejected:
         raise ValidationFailed(
-            f"tonight's {n_new:,} new events differ from those of {n_nights} earlier nights: {odd[0]}"
+            f"the {n_new:,} new events differ from those of {n_nights} earlier nights: {odd[0]}"
             + "".join(f"\n  {one}" for one in odd[1:])
             + "\nNothing was trained or published. If that is as it should be, run once with drift.severity: "
             "warning, and later nights will know it"
@@ -144,7 +144,7 @@ def limits(rules: DriftSettings, run_id: str) -> dict:
 
 
 def _psi(connection: "DuckDBPyConnection", run: Run, category: str) -> float | None:
-    """The index of tonight's categories, which it also records; None where no night came before."""
+    """The index of the new events' categories, which it also records; None where no night came before."""
     columns = [name for (name,) in connection.execute("select column_name from (describe items)").fetchall()]
     if category not in columns:
         raise InputError(f"drift.category is {category!r}, but the item metadata has {', '.join(columns)}")

@@ -19,7 +19,7 @@ from tasks.data.ledger import (
     make_ledger,
     pointer_to,
     readmit,
-    refuse,
+    reject,
 )
 from tasks.data.removal.forget import finish_forgetting
 from tasks.data.sources.columns import OWNERS, close_events, mapped, open_events
@@ -48,11 +48,11 @@ OLDEST_NEWS_DAYS = 20 * 365
 
 
 @stage("ingest")
-def ingest(run: Run, retry_refused: bool = True) -> Events:
+def ingest(run: Run, retry_rejected: bool = True) -> Events:
     """Adds the events of new files, replaces those of changed ones, and takes over the item metadata.
 
-    Files that were refused and are still named are tried again, or left out. Raises ValidationFailed where too many
-    of tonight's rows cannot be used; they are refused, and stay to be looked at.
+    Rejected files that are still named are tried again, or left out. Raises ValidationFailed where too many of the
+    new rows cannot be used; their files are rejected, and stay to be looked at.
     """
     files = event_files(run.config.source, run.config.quarantine)
     _finish_forgetting(run)
@@ -61,7 +61,7 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
         make_ledger(connection)
         view_items(connection, run.config, scratch)
         connection.execute("begin")
-        n_again = readmit(connection, files, run.run_id) if retry_refused else 0
+        n_again = readmit(connection, files, run.run_id) if retry_rejected else 0
         new = _new_files(connection, files)
         _load_all(connection, run, new, scratch)
         if not first_row(connection, "select count(*) from active_files where n_read > 0")[0]:
@@ -74,9 +74,9 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
         handle = _count(connection, len(new) + n_again)
         n_new, n_new_rejected = first_row(connection, sql("rejected_of_run"), {"run_id": run.run_id})
         reasons = dict(connection.execute(sql("rejected_reasons"), {"run_id": run.run_id}).fetchall())
-        is_refused = n_new_rejected > run.config.quarantine.max_share * n_new
-        if is_refused:
-            refuse(connection, unchecked_only=True)
+        is_rejected = n_new_rejected > run.config.quarantine.max_share * n_new
+        if is_rejected:
+            reject(connection, unchecked_only=True)
         connection.execute("commit")
     log, hints = get_run_logger(), "".join(f"; {HINTS[reason]}" for reason in reasons if reason in HINTS)
     log.info(f"{handle.n_events:,} events, after {n_new:,} rows of {len(new)} new or changed files; "
@@ -87,7 +87,7 @@ def ingest(run: Run, retry_refused: bool = True) -> Events:
         log.info(f"{handle.n_repeated:,} repeated deliveries of an event count once")
     if n_new_rejected:
         log.warning(f"{n_new_rejected:,} rows were quarantined ({_in_words(reasons)}); see: elsa rejected{hints}")
-    if is_refused:
+    if is_rejected:
         run.record("ingest", handle)
         raise ValidationFailed(
             f"{n_new_rejected:,} of {n_new:,} rows read cannot be used ({_in_words(reasons)}), more than "

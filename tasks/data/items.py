@@ -148,7 +148,7 @@ def load_items(connection: "DuckDBPyConnection", source: SourceSettings, id_type
     if n_rows > n_items:
         example = first_row(connection, "select item_id from items group by 1 having count(*) > 1 limit 1")[0]
         raise InputError(
-            f"{name}: {n_rows:,} rows for {n_items:,} items, such as {example!r} more than once; "
+            f"{name}: {n_rows:,} rows for {n_items:,} items, e.g. {example!r} more than once; "
             "metadata must have one row an item"
         )
     n_unlike, example = first_row(connection, sql("source/unlike_ids", id_type=id_type))

@@ -1,4 +1,4 @@
-"""The ledger of source files in warehouse/events.duckdb: what was taken in, what was accepted, what was refused."""
+"""The ledger of source files in warehouse/events.duckdb: ingested, accepted, rejected."""
 
 from typing import TYPE_CHECKING
 
@@ -35,21 +35,21 @@ def has_events(connection: "DuckDBPyConnection") -> bool:
 
 
 def readmit(connection: "DuckDBPyConnection", files: list[SourceFile], run_id: str) -> int:
-    """Files that were refused and are still named are judged again, as if tonight had read them; returns how many.
+    """Rejected files that are still named are judged again, as if this run had read them; returns how many.
 
-    Refused files that nobody names any more stay where they are, left out. Where nothing else is there, all is begun
-    anew: what was wrong with them may be the types of their ids.
+    Rejected files that nobody names any more stay where they are, left out. Where nothing else is there, all start
+    again: what was wrong with them may be the types of their ids.
     """
-    refused = {(path, digest): file_id for file_id, path, digest in connection.execute(
+    rejected = {(path, digest): file_id for file_id, path, digest in connection.execute(
         "select file_id, path, digest from event_files where not is_valid"
     ).fetchall()}  # fmt: skip
-    again = [refused[file.name, file.digest] for file in files if (file.name, file.digest) in refused]
+    again = [rejected[file.name, file.digest] for file in files if (file.name, file.digest) in rejected]
     if again:
         connection.execute(
             "update event_files set is_valid = null, is_checked = false, run_id = $run_id where file_id in $again",
             {"run_id": run_id, "again": again},
         )
-    if refused and not first_row(connection, "select count(*) from active_files")[0]:
+    if rejected and not first_row(connection, "select count(*) from active_files")[0]:
         for table in ("event_rows", "events"):
             connection.execute(f"drop table if exists {table}")
         connection.execute("delete from rejected_events; delete from event_files")
@@ -86,7 +86,7 @@ def accept(connection: "DuckDBPyConnection") -> None:
     connection.execute("update events set is_accepted = true where not is_accepted")
 
 
-def refuse(connection: "DuckDBPyConnection", *, unchecked_only: bool) -> None:
+def reject(connection: "DuckDBPyConnection", *, unchecked_only: bool) -> None:
     """Leaves out what nobody had judged, or only what no expectations have held for; what it replaced is back."""
     condition = "is_valid is null" + (" and not is_checked" if unchecked_only else "")
     connection.execute(f"update event_files set is_valid = false where {condition}")

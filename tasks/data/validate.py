@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import get_run_logger
 
 from tasks.data.expectations import all_expectations, as_great_expectations
-from tasks.data.ledger import check, has_events, refuse
+from tasks.data.ledger import check, has_events, reject
 from tasks.errors import InputError, ValidationFailed
 from tasks.run.database import connect, first_row
 from tasks.run.handles import Events, Validated
@@ -28,13 +28,13 @@ CLOSED = {"enable_external_access": False, "autoinstall_known_extensions": False
 def validate(run: Run, events: Events) -> Validated:
     """Checks every expectation and saves the results. Raises ValidationFailed with examples if a blocking one fails.
 
-    Whether tonight's files are accepted is then up to the next stage, drift.
+    Whether the new files are accepted is then up to the next stage, drift.
     """
     rows = _check_all(run)
     stopping = [f"{row['rule']}: {row['observed']}" for row in _failed(rows) if row["severity"] == "blocking"]
     if stopping:
         with connect(run.warehouse.events, run.config) as connection:
-            refuse(connection, unchecked_only=True)
+            reject(connection, unchecked_only=True)
         raise ValidationFailed(
             f"{len(stopping)} of {len(rows)} expectations about the events do not hold: {stopping[0]}"
             + "".join(f"\n  {one}" for one in stopping[1:])
@@ -55,7 +55,7 @@ def _check_all(run: Run) -> list[dict]:
     """Writes validation.parquet, and returns its rows."""
     import polars as pl
 
-    _count_refused(run)
+    _count_rejected_files(run)
     with working("expectations"):
         results = _run(run, as_great_expectations(run.config))
     rows = [_describe(run, *found) for found in zip(all_expectations(run.config), results, strict=True)]
@@ -75,17 +75,19 @@ def _reported(run: Run, rows: list[dict]) -> Validated:
     return Validated(run.files.validation.name, len(rows), len(failed))
 
 
-def _count_refused(run: Run) -> None:
+def _count_rejected_files(run: Run) -> None:
     """Says how many files are left out. Raises InputError in a warehouse without events."""
-    n_refused = None
+    n_rejected_files = None
     if run.warehouse.events.exists():
         with connect(run.warehouse.events, run.config, read_only=True) as connection:
             if has_events(connection):
-                n_refused = first_row(connection, "select count(*) from event_files where not is_valid")[0]
-    if n_refused is None:
+                n_rejected_files = first_row(connection, "select count(*) from event_files where not is_valid")[0]
+    if n_rejected_files is None:
         raise InputError(f"{run.config.warehouse} holds no events yet; take some in with: elsa ingest --config FILE")
-    if n_refused:
-        get_run_logger().warning("%s refused files are left out; a night tries those again that are there", n_refused)
+    if n_rejected_files:
+        get_run_logger().warning(
+            f"{n_rejected_files:,} rejected files are left out; a nightly run tries those again that are still there"
+        )
 
 
 def _run(run: Run, expectations: "list[OfGreatExpectations]") -> list[Any]:
@@ -129,11 +131,12 @@ def _describe(run: Run, expectation: ExpectationSettings, result: Any) -> dict:
     found = result.result
     query = result.expectation_config.kwargs.get("unexpected_rows_query")
     if query is not None:
-        return row | {"observed": "no row against it" if result.success else f"against it: {_examples(run, query)}"}
+        examples = "no unexpected rows" if result.success else f"unexpected rows: {_examples(run, query)}"
+        return row | {"observed": examples}
     if found.get("unexpected_count") is not None:
         examples = ", ".join(map(str, found["partial_unexpected_list"][:N_EXAMPLES]))
-        such_as = f", such as {examples}" if examples else ""
-        return row | {"observed": f"{found['unexpected_count']:,} values against it{such_as}"}
+        such_as = f", e.g. {examples}" if examples else ""
+        return row | {"observed": f"{found['unexpected_count']:,} unexpected values{such_as}"}
     observed = found.get("observed_value")
     return row | {"observed": f"{observed:,}" if isinstance(observed, int | float) else str(observed)}
 

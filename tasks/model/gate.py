@@ -1,4 +1,4 @@
-"""Whether tonight's model may be published. A rejected model is an outcome, not an error."""
+"""Whether the run's model may be published. A rejected model is an outcome, not an error."""
 
 import math
 from dataclasses import asdict, dataclass, fields
@@ -41,7 +41,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Tonight's values beside others (users,), nan for users outside the segment; limit: the relative loss borne."""
+    """The run's values and others' (users,), nan for users outside the segment; limit: the allowed relative loss."""
 
     name: str
     segment: str
@@ -90,7 +90,7 @@ def _minimums(run: Run, evaluation: Evaluation) -> list[Check]:
     checks = []
     for metric, limit in run.config.gate.minimums.items():
         value, low, high, n_users = (found[metric][part] for part in ("value", "low", "high", "n_users"))
-        verdict = f"{metric} is {value:.4f}, at least {limit:g} is asked for"
+        verdict = f"{metric} {value:.4f}; required at least {limit:g}"
         checks.append(Check("minimum", metric, "all", n_users, value, low, high, limit, value >= limit, verdict))
     return checks
 
@@ -105,7 +105,7 @@ def _lift(run: Run, evaluation: Evaluation) -> Check:
     ours, theirs = (values[f"{model}/{metric}"] for model in (_policy_type(run), "popularity"))
     lift, low, high = relative_lift(ours, theirs, run.config.seed)
     verdict = (
-        f"{metric} is {in_words(lift)} ({in_words(low)} to {in_words(high)}) beside popularity, "
+        f"{metric} vs. popularity: {in_words(lift)} (95 % CI {in_words(low)} to {in_words(high)}); "
         f"the whole interval must lie above {limit:+.1%}"
         + ("" if max(lift, high) <= LARGE_LIFT else f"; means {ours.mean():.3g} and {theirs.mean():.3g}")
     )
@@ -177,25 +177,24 @@ def _check(run: Run, one: Comparison, interval: tuple[float, float, float] | Non
     import numpy as np
 
     n_users = int((~np.isnan(one.ours)).sum())
-    what = f"{run.config.compared_metric} of {'all' if one.segment == 'all' else one.segment}, {n_users:,} users,"
+    what = f"{run.config.compared_metric} of {one.segment}, {n_users:,} users,"
     parts = (one.name, run.config.compared_metric, one.segment, n_users)
     if interval is None:
         value = float(np.nanmean(one.ours)) if n_users else None
-        return Check(
-            *parts, value, None, None, None, True, f"{what} is not judged: too few users, or nothing to lose"
-        )
+        return Check(*parts, value, None, None, None, True, f"{what} not judged: too few users, or nothing to lose")
     change, low, high = (float(end) for end in interval)
     is_worse, is_shown = high < -one.limit, low >= -one.limit
     asks_for_proof = run.config.gate.undecided == "reject" and one.segment in ("all", COMMON_ITEMS)
     passed = is_shown if asks_for_proof else not is_worse
-    finding = "it is worse" if is_worse else "it is not" if is_shown else "too few users to tell"
-    beside = "the champion" if one.name != "floor" else "the floor"
+    finding = "worse" if is_worse else "not worse" if is_shown else "too few users to tell"
+    level = f"{1 - run.config.gate.false_alarm_rate:.0%}".replace("%", " %")
     verdict = (
-        f"{what} is {change:+.1%} ({low:+.1%} to {high:+.1%}) beside {beside}, {-one.limit:+.1%} is borne: {finding}"
+        f"{what} vs. {'floor' if one.name == 'floor' else 'champion'}: {change:+.1%} "
+        f"({level} CI {low:+.1%} to {high:+.1%}); allowed loss {one.limit:.1%}: {finding}"
     )
     return Check(*parts, change, low, high, -one.limit, passed, verdict)
 
 
 def _policy_type(run: Run) -> str:
-    """Tonight's model goes by its name in the metrics."""
+    """The run's model goes by its name in the metrics."""
     return run.config.policy_configs.policy.policy_type

@@ -36,7 +36,7 @@ def check_contract(run: Run, path: Path, changed: "pa.Table | None" = None) -> N
             if rows := connection.execute(sql(check)).fetchall():
                 broken[check.split("/")[-1]] = rows
     if broken:
-        details = "; ".join(f"{check}: {len(rows)} rows, such as {rows[:3]}" for check, rows in broken.items())
+        details = "; ".join(f"{check}: {len(rows)} rows, e.g. {rows[:3]}" for check, rows in broken.items())
         raise ContractBroken(
             f"the new tables break {len(broken)} of {n_checks} checks and were not published: {details}"
         )

@@ -98,17 +98,17 @@ def _parameters(run: Run, events: Events, matrix: Matrix, trained: Trained, reus
 def write_tables(output: Output) -> None:
     """Writes all tables, views and macros with their comments."""
     for table in TABLES:
-        _write_table(output, table)
+        write_table(output, table)
     _warn_of_items_without_neighbors(output)
     output.connection.begin()  # a hundred small statements: each alone would take a write to disk
     write_macros(output.connection, output.model.rules)
     _write_comments(output.connection)
-    _write_table(output, README)
+    write_table(output, README)
     comment(output.connection, definition("tables/readme"))
     output.connection.commit()
 
 
-def _write_table(output: Output, table: Table) -> None:
+def write_table(output: Output, table: Table) -> None:
     """Computes the rows block by block, writes them, counts them."""
     output.show(table.name)
     is_in_file = output.reuse is not None and table.name in output.reuse.in_file

@@ -52,7 +52,7 @@ def roll_back(config: Config, run_id: str | None = None, reason: str | None = No
 def _before(config: Config, warehouse: Warehouse, current: str | None) -> str:
     """What readers had before the current run, if it still has tables, or else before that, and so on.
 
-    What a rollback has left is not gone back to.
+    A run that a rollback has left is passed over.
     """
     way: list[str] = []
     for entry in publications(warehouse):

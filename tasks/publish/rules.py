@@ -54,7 +54,7 @@ def apply_rules(run: Run, events: Events) -> Rules:
 def _expression(connection: "DuckDBPyConnection", run: Run, name: str) -> str:
     """How the metadata's column for it is read. Raises InputError where a value cannot be read."""
     items = run.config.source.items
-    column = items and getattr(items, name)
+    column: str | None = None if items is None else getattr(items, name)
     if column is None:
         return WITHOUT[name]
     quoted = identifier(column)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.run.manifest import Measured
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 INK, QUIET, MAIN, OTHER, GOOD, BAD = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 VARIABLES = {INK: "--ink", QUIET: "--quiet", MAIN: "--main", OTHER: "--other", GOOD: "--good", BAD: "--bad"}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "elsa",
     "font.size": 10,
@@ -45,7 +45,7 @@ class Picture:
 
 
 def models(rows: list[dict], metric: str) -> Picture:
-    """Each model's mean of one metric with its interval; rows as in sql/report/metrics.sql, tonight's first."""
+    """Each model's mean of one metric with its interval; rows as in sql/report/metrics.sql, this run's first."""
     own = [row for row in rows if f"{row['metric']}@{row['k']}" == metric]
 
     def draw(axes: "Axes") -> None:
@@ -77,7 +77,7 @@ def nights(rows: list[dict], metric: str) -> Picture:
         axes.fill_between(
             places, [row["low"] for row in rows], [row["high"] for row in rows], color=MAIN, alpha=0.15, linewidth=0
         )
-        axes.plot(places, values, color=MAIN, linewidth=1.2, label="tonight's model")
+        axes.plot(places, values, color=MAIN, linewidth=1.2, label="the run's model")
         axes.plot(places, [row["popularity"] for row in rows], color=OTHER, linestyle="--", label="popularity")
         for kind, colour, mark in (("published", MAIN, "o"), ("rejected", BAD, "X"), ("stopped", OTHER, "s")):
             own = [place for place in places if _ending(rows[place]["status"]) == kind]
@@ -143,7 +143,7 @@ def drift(rows: list[dict]) -> Picture:
 
     outside = [metric for metric, is_inside in inside.items() if not is_inside]
     words = f"Outside their bands: {', '.join(outside)}." if outside else "Every metric stands within its band."
-    return _picture("drift", "Tonight's new events in their bands", words, draw)
+    return _picture("drift", "New events in their bands", words, draw)
 
 
 def coverage(rows: list[dict]) -> Picture:
@@ -219,7 +219,7 @@ def stages(measured: dict[str, Measured]) -> Picture:
         axes.set_xticks([])
         axes.margins(x=0.2)
 
-    longest = max(seconds, key=seconds.get)
+    longest = max(seconds, key=lambda name: seconds[name])
     words = f"{sum(seconds.values()):,.0f} s in all, {seconds[longest]:,.0f} s of them in {longest}."
     return _picture("stages", "Seconds of each stage", words, draw)
 

@@ -211,7 +211,7 @@ def _as_json(value: Any) -> str:
 
 def _flat(config: dict, prefix: str = "") -> dict[str, Any]:
     """Values by their whole keys, such as source.columns.user_id."""
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in config.items():
         values |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return values
@@ -238,7 +238,7 @@ def _pictures_of_lists(connection: "DuckDBPyConnection") -> list[pictures.Pictur
     return [draw(rows) for draw, rows in found if rows]
 
 
-def _samples(connection: "DuckDBPyConnection") -> dict[str, list[dict]]:
+def _samples(connection: "DuckDBPyConnection") -> dict[str, list[dict | None]]:
     users, items = (select(connection, sql(f"report/sample_{name}")) for name in ("users", "items"))
     return {
         "users": [look_up_user(connection, row["id"], N_LISTED, N_HISTORY) for row in users],

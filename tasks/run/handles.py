@@ -37,7 +37,7 @@ class Validated:
 
 @dataclass(frozen=True)
 class Drift:
-    """drift.parquet: one row a metric of this night's new events; without any, or with few n_nights, none is judged.
+    """drift.parquet: one row a metric of the new events; without any, or with few n_nights, none is judged.
 
     n_backfill  new events far older than those accepted before, which are not judged
     warnings  those that lie outside their bands, in words
@@ -115,7 +115,7 @@ class Trained:
 
     model_run_id     the night that trained and judged it; another run than this one where a refresh took it over
     started_from     the run whose model it started from, or was taken over from; None for the spectrum
-    ridge, dropout   those of the sparse part, or of EASE; None where ELSA does without
+    ridge, dropout   those of the residual, or of EASE; None where ELSA does without
     best_epoch, factors  0 for EASE
     scale            c of ELSA's low-rank part; 0 for EASE
     """
@@ -138,8 +138,8 @@ class Evaluation:
     """metrics.parquet (means with intervals) and per_user.npz (what they are means of).
 
     per_user.npz     a value a test user under 'model/metric', and 'model/metric/segment' with nan for users outside
-    means            of tonight's model
-    unknown_targets  share of the targets that tonight's model, and the champion, cannot recommend
+    means            of the run's model
+    unknown_targets  share of the targets that the run's model, and the champion, cannot recommend
     """
 
     path: str

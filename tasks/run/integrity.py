@@ -35,7 +35,7 @@ def require_tables(warehouse: Warehouse, run_id: str) -> None:
     """
     try:
         recorded = _recorded(warehouse, run_id)
-    except InputError as error:  # of an earlier run, which readers can be led to without it
+    except InputError as error:  # of an earlier run, which can be switched to without it
         warning = f"the tables of run {run_id} are opened, but not compared with what was written: {error}"
         print(f"warning: {visible(warning)}", file=sys.stderr)
         return

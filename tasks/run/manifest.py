@@ -147,7 +147,8 @@ class Manifest(_Part):
 
 def _since_version_1(content: dict) -> dict[str, Any]:
     config, stages = content["config"], content["stages"]
-    policy = next(filter(None, config["policy_configs"].values()), {"policy_type": "elsa"})
+    policies: list[dict[str, Any]] = [one for one in config["policy_configs"].values() if one]
+    policy: dict[str, Any] = policies[0] if policies else {"policy_type": "elsa"}
     values = config["interactions"].get("event_values") or policy.get("event_values")
     return {
         "kind": content.get("kind") or _kind(content, stages),

@@ -30,10 +30,10 @@ class PeakMemory:
             self._thread.join()
 
     def take(self) -> int | None:
-        """In bytes, and begins anew; None where the system does not tell."""
+        """In bytes, and starts again; None where the system does not tell."""
         before, self._recorded = self._recorded, recorded_peak_bytes()
         sampled, self._sampled = max(self._sampled, held_bytes()), 0
-        if before is None or self._recorded > before:
+        if before is None or self._recorded is None or self._recorded > before:
             return self._recorded
         return min(sampled, self._recorded)
 

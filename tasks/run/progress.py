@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tasks.run.logs import LOGGERS
 from tasks.run.quoting import visible
@@ -103,7 +103,7 @@ class _Bar:
 
     def draw(self) -> None:
         step, share, _ = self.at_work.look()
-        done = {"total": None, "done": ""}  # a bar that pulses
+        done: dict[str, Any] = {"total": None, "done": ""}  # a bar that pulses
         if share is not None:
             done = {"total": 1, "completed": share, "done": f"{share:4.0%}"}
         shown = self.progress.tasks[0] if self.progress.tasks else None
@@ -134,7 +134,7 @@ def progress_bar(key: str) -> Callable[[float], None]:
 
     if TaskRunContext.get() is None:
         return lambda share: None
-    artifact = create_progress_artifact(0.0, key=key, description="Share of the epochs; it can stop early")
+    artifact: Any = create_progress_artifact(0.0, key=key, description="Share of the epochs; it can stop early")
     last = time.monotonic()
 
     def show(share: float) -> None:

@@ -90,7 +90,7 @@ def _content(argument: Any) -> Any:
 
 
 def _is_done(run: Run, name: str, inputs: str) -> bool:
-    """Whether it was done with these inputs. What was done with others is crossed out: its files are written anew."""
+    """Whether it was done with these inputs. What was done with others is crossed out, and written again."""
     manifest = read_manifest(run.files.folder)
     if manifest.inputs.get(name) == inputs and _are_whole(run.files.folder, manifest.files[name]):
         return True

@@ -269,7 +269,7 @@ def test_what_a_refresh_had_checked_outlives_a_delivery_that_fails(world: Path) 
         deliver(0, usual(number))
         shutil.move("night/0.parquet", f"night/{number}.parquet")
         with open_run(settings().model_copy(update={"validation": config(validation=at_most).validation})) as run:
-            ingest.fn(run, retry_refused=False)
+            ingest.fn(run, retry_rejected=False)
             if number == 0:
                 validate.fn(run, events_of(run))
             else:
@@ -288,7 +288,7 @@ def test_a_refresh_leaves_out_what_a_night_refused(ninth_night: None) -> None:
     with pytest.raises(ValidationFailed):
         night(settings())
     with open_run(settings()) as run:
-        assert ingest.fn(run, retry_refused=False).n_new_files == 0
+        assert ingest.fn(run, retry_rejected=False).n_new_files == 0
         validate.fn(run, events_of(run))
     assert stored("select count(*) from events") == before
     with pytest.raises(ValidationFailed):

@@ -226,7 +226,7 @@ def test_what_init_makes_takes_events_in(world: Path) -> None:
     assert main(["init", "data/ratings.parquet", "--items", "data/movies.parquet"]) == 0
     with open_run(read_config(Path("my.yaml"))) as run:
         events = ingest.fn(run)
-    assert events.n_events == len(pl.read_parquet("data/ratings.parquet")) and run.warehouse.name == "my"
+    assert events.n_events == len(pl.read_parquet("data/ratings.parquet")) and run.warehouse.path.name == "my"
 
 
 def test_databases_are_for_a_person_to_describe() -> None:

@@ -34,11 +34,11 @@ HOLDS = {
 FAILS = {
     "expect_table_row_count_to_be_between": ({"min_value": 4000}, "3,108"),
     "expect_column_values_to_be_of_type": ({"column": "value", "type_": "BIGINT"}, "DOUBLE"),
-    "expect_column_values_to_not_be_null": ({"column": "timestamp"}, "3,108 values against it"),
-    "expect_column_values_to_be_between": ({"column": "value", "max_value": 4}, "such as 5.0"),
-    "expect_column_values_to_be_in_set": ({"column": "value", "value_set": [1]}, "such as 5.0"),
-    "events_are_unique": ({}, "against it: user_id 7, item_id 1"),
-    "events_are_fresh": ({"max_age_hours": 24}, "against it: newest 2020-09-1"),
+    "expect_column_values_to_not_be_null": ({"column": "timestamp"}, "3,108 unexpected values"),
+    "expect_column_values_to_be_between": ({"column": "value", "max_value": 4}, "e.g. 5.0"),
+    "expect_column_values_to_be_in_set": ({"column": "value", "value_set": [1]}, "e.g. 5.0"),
+    "events_are_unique": ({}, "unexpected rows: user_id 7, item_id 1"),
+    "events_are_fresh": ({"max_age_hours": 24}, "unexpected rows: newest 2020-09-1"),
     "items_have_metadata": ({"min_share": 0.99}, "n_items 60, n_with_metadata 59, share 0.9833"),
     "values_match_regex": ({"column": "user_id", "regex": r"^(?:\d{1,2}|1\d\d|20\d|2[13]\d|22[^7])$"}, "user_id 227"),
     "values_do_not_match_regex": ({"column": "value", "regex": "[5-9]"}, "value 5.0, n_rows 2381"),
@@ -149,5 +149,5 @@ def test_of_two_events_with_one_id_one_is_against_uniqueness(ingested: Callable)
     spoil = "update events set event_id = 'x' where user_id = 5 and item_id in (select max(item_id) from events)"
     one = ingested(expecting({"expect": "events_are_unique"}), spoil)
     assert one["passed"].all()
-    with pytest.raises(ValidationFailed, match="against it: event_id x"):
+    with pytest.raises(ValidationFailed, match="unexpected rows: event_id x"):
         ingested(expecting({"expect": "events_are_unique"}), "update events set event_id = 'x' where user_id < 9")

@@ -29,7 +29,7 @@ def test_a_night_and_then_the_tables(my_config: str, world: Path, capfd: pytest.
     assert main(["nightly", "--config", my_config]) == 0
     shown = capfd.readouterr().out
     run_id = re.search(r"^run (\S+): published$", shown, re.MULTILINE)[1]
-    for words in ("passed: ndcg@10", "beside popularity", "warehouse/current.duckdb"):
+    for words in ("passed: ndcg@10", "vs. popularity", "warehouse/current.duckdb"):
         assert words in shown
     assert ["metric", "this run", "popularity", "champion"] in columns(shown)
     assert {"elsa", "popularity", "ndcg@5"} <= {row[0] for row in columns(shown)}

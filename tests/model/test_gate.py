@@ -156,7 +156,7 @@ def test_a_model_trained_on_shuffled_item_ids_never_publishes(
     monkeypatch.setattr(elsa_core, "fit", shuffled)
     policy = {"embedding_policy": {"factors": 8, "n_epochs": 3, "residual_neighbors": 0, "strategy": "default"}}
     outcome = plain_night(config(policy_configs=policy))
-    assert outcome.status == "rejected" and "beside popularity" in outcome.reasons[0]
+    assert outcome.status == "rejected" and "vs. popularity" in outcome.reasons[0]
     assert not (world / "warehouse" / "current.duckdb").exists()
 
 

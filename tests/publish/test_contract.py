@@ -85,7 +85,7 @@ def test_a_broken_promise_is_noticed(check: str, published: Path, tmp_path: Path
     shutil.copyfile(published, copy)
     with duckdb.connect(str(copy)) as connection:
         connection.execute(SABOTAGE[check])
-    with pytest.raises(ContractBroken, match=rf"\b{check}: \d+ rows, such as"):
+    with pytest.raises(ContractBroken, match=rf"\b{check}: \d+ rows, e.g."):
         check_contract(Run(config(), "run"), copy)
 
 
@@ -96,7 +96,7 @@ def test_a_refresh_looks_at_the_users_whose_rows_are_new(check: str, published: 
     with duckdb.connect(str(copy)) as connection:
         connection.execute("update run_info set n_refreshes = 1")
         connection.execute(SABOTAGE[check])
-    with pytest.raises(ContractBroken, match=rf"\b{check}: \d+ rows, such as"):
+    with pytest.raises(ContractBroken, match=rf"\b{check}: \d+ rows, e.g."):
         check_contract(Run(config(), "run"), copy, pa.table({"user_id": [4, 5, 1000]}))
     if check != "categories_are_capped":
         check_contract(Run(config(), "run"), copy, pa.table({"user_id": [4, 6]}))

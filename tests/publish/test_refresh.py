@@ -214,7 +214,7 @@ def test_broken_rows_of_a_refresh_are_not_published(night: Outcome, monkeypatch:
     with monkeypatch.context() as patch:
         forgetful = lambda self, X, k, also_exclude=None, allowed=None: honest(self, X, k, exclude_seen=False)  # noqa: E731
         patch.setattr(Elsa, "recommend", forgetful)
-        with pytest.raises(ContractBroken, match=r"no_seen_item: \d+ rows, such as \[\((5|6|7|9001|9002), "):
+        with pytest.raises(ContractBroken, match=r"no_seen_item: \d+ rows, e.g. \[\((5|6|7|9001|9002), "):
             plain_refresh(config(**settings()))
     assert Warehouse(Path("warehouse")).current_run_id == night.run_id
     assert [path.stem for path in Path("warehouse/published").iterdir()] == [night.run_id]

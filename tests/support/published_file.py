@@ -63,17 +63,16 @@ def write_published(
     rules.write_parquet(run.files.folder / "rules.parquet")
     _write_records(run)
     model.save(run.files.folder / "model")
-    scale = getattr(model, "scale", 0.0)
     materialize.fn(
         run,
         Events(X.nnz, X.nnz, 0, 0, {}, 1, 1, ""),
         Interactions("interactions.parquet", *X.shape, X.nnz, 0, ""),
         Matrix(*X.shape, X.nnz, X.shape[0], 0, 0, ""),
         Rules("rules.parquet", len(rules), 0, ""),
-        Trained("model", run.run_id, None, 0, X.shape[1], 1, scale, None, None, "", "digest"),
+        Trained("model", run.run_id, None, 0, X.shape[1], 1, model.scale, None, None, "", "digest"),
     )
     final = folder / "current.duckdb"
-    final.symlink_to(run.warehouse / "published" / f"{run.run_id}.duckdb.unfinished")
+    final.symlink_to(run.warehouse.unfinished_tables(run.run_id))
     return final
 
 

@@ -1,4 +1,4 @@
-"""Forgotten people taken out of a run's files and published tables, which are written anew and then replaced."""
+"""Forgotten people taken out of a run's files and published tables, which are rewritten and then replaced."""
 
 import shutil
 import zipfile
@@ -149,9 +149,9 @@ def _tables_have_them(connection: "DuckDBPyConnection", path: Path, ids: list[st
 
 
 def _leave_matrices(config: Config, files: RunFiles) -> tuple[list[Path], list[str]]:
-    """Takes the forgotten out of the matrices of all users; a resumed run makes the others anew.
+    """Takes the forgotten out of the matrices of all users; a resumed run makes the others again.
 
-    Returns those that are written anew, and those that are damaged.
+    Returns those that are rewritten, and those that are damaged.
     """
     import numpy as np
     from scipy import sparse
@@ -179,7 +179,7 @@ def _leave_matrices(config: Config, files: RunFiles) -> tuple[list[Path], list[s
 
 
 def _leave_parquet(config: Config, path: Path) -> None:
-    """Writes the file anew without the forgotten, beside it; user_idx counts on without a gap."""
+    """Rewrites the file without the forgotten, beside it; user_idx counts on without a gap."""
     with _with_forgotten(config) as connection:
         is_numbered = "user_idx" in _columns(connection, path)
         number = "replace (cast(row_number() over () - 1 as uinteger) as user_idx)" if is_numbered else ""
@@ -188,7 +188,7 @@ def _leave_parquet(config: Config, path: Path) -> None:
 
 
 def _leave_tables(config: Config, path: Path, ids: list[str]) -> None:
-    """Writes a published file anew without the forgotten, beside it. Whoever has the old one open keeps it."""
+    """Rewrites a published file without the forgotten, beside it. Whoever has the old one open keeps it."""
     shutil.copyfile(path, _aside(path))
     with _with_forgotten(config) as connection:
         connection.execute(f"attach {literal(str(_aside(path)))} as published")
@@ -213,7 +213,7 @@ def _redacted_results(connection: "DuckDBPyConnection", ids: list[str]) -> dict[
 
 
 def rewrite_database(config: Config, path: Path) -> None:
-    """Writes a DuckDB file anew, because a deleted row stays on its pages until they are used again."""
+    """Rewrites a DuckDB file, because a deleted row stays on its pages until they are used again."""
     unfinished = path.with_name(f"{path.name}.unfinished")
     for left in (unfinished, unfinished.with_name(f"{unfinished.name}.wal")):
         left.unlink(missing_ok=True)

@@ -73,7 +73,7 @@ def _find(connection: "DuckDBPyConnection", path: str, table: str) -> str:
     query = f"select path, list({content}) from {table} group by path order by path"
     known = dict(connection.execute(query).fetchall())
     if path == QUERY:
-        raise InputError(f"{QUERY} is asked anew every night; change the query instead")
+        raise InputError(f"{QUERY} is run by every nightly run; change the query instead")
     exact = os.path.abspath(path)
     found = [name for name in known if name == exact] or [name for name in known if name.endswith(f"/{path}")]
     if len({one for name in found for one in known[name]}) == 1 or len(found) == 1:

@@ -25,7 +25,7 @@ NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # what Hive and Spark write for nul
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file, or the source's query. If its digest changes, "what it holds:how it is read", it is read anew."""
+    """A file, or the source's query. If its digest changes, "what it holds:how it is read", it is read again."""
 
     name: str
     n_bytes: int
