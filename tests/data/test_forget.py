@@ -300,7 +300,7 @@ def test_what_others_have_open_is_not_taken_for_damage(two_nights: Config, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(tasks.data.removal.forget_files, "_tables_have_them", busy)
-        with pytest.raises(WarehouseBusy, match="another program has it open"):
+        with pytest.raises(WarehouseBusy):
             forget(two_nights, [PERSON])
     plain_refresh(two_nights)
     assert [one for one in traces(Path("warehouse"), PERSON) if "validation_results" not in one] == []

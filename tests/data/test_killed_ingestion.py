@@ -48,12 +48,13 @@ def take_in(folder: Path) -> None:
         Path("ready").touch()
         ingest.fn(run)
     Path("done").touch()
-    time.sleep(5)  # a kill may come late: the machine may be busier than it was in the undisturbed run
+    signal.pause()  # until it is killed
 
 
 def start() -> BaseProcess:
-    Path("ready").unlink(missing_ok=True)
-    process = WORKERS.Process(target=take_in, args=(Path.cwd(),))
+    for name in ("ready", "done"):
+        Path(name).unlink(missing_ok=True)
+    process = WORKERS.Process(target=take_in, args=(Path.cwd(),), daemon=True)
     process.start()
     wait_for("ready", process)
     return process
@@ -66,10 +67,10 @@ def wait_for(name: str, process: BaseProcess) -> None:
 
 
 def kill(process: BaseProcess) -> bool:
-    """Kills it and says whether it had not ended by itself."""
+    """Kills it and says whether there was something left to do."""
     process.kill()
     process.join()
-    return process.exitcode == -signal.SIGKILL
+    return not Path("done").exists()
 
 
 def an_earlier_night(world: Path) -> Path:
@@ -98,8 +99,8 @@ def test_killed_at_random_moments(n_kills: int, world: Path) -> None:
         frame.with_columns(user=pl.when(pl.col("user") % 100 > 0).then("user")).write_csv(f"events/{number}.csv")
     process = start()
     wait_for("done", process)
-    assert kill(process)
     seconds = Path("done").stat().st_mtime - Path("ready").stat().st_mtime
+    kill(process)
     undisturbed, files = digest(), ledger()
     assert len(files) == N_FILES
     earlier = an_earlier_night(world)
@@ -114,4 +115,4 @@ def test_killed_at_random_moments(n_kills: int, world: Path) -> None:
         n_killed += kill(process)
         assert digest() == undisturbed
         assert ledger() == files
-    assert n_killed >= 0.8 * n_kills, "few were killed before they had ended"
+    assert n_killed >= 0.5 * n_kills, "few were killed before they had ended"

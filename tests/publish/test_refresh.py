@@ -182,13 +182,13 @@ def test_an_item_that_leaves_the_candidates_makes_everything_anew(world: Path, t
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_where_another_run_is_under_way_it_is_skipped(night: Outcome, capsys: pytest.CaptureFixture) -> None:
+def test_where_another_run_is_under_way_it_is_skipped(night: Outcome) -> None:
     Path("my.yaml").write_text(yaml.safe_dump(config(**settings()).model_dump(exclude_defaults=True)))
     with locked(Path("warehouse/lock")):
         state = refresh(config(**settings()), return_state=True)
         assert main(["refresh", "--config", "my.yaml"]) == 5
-    assert (state.is_completed(), state.name) == (True, "Skipped") and "in use by another run" in state.message
-    assert "in use by another run" in capsys.readouterr().err
+    assert (state.is_completed(), state.name) == (True, "Skipped")
+    assert str(Path("warehouse").absolute()) in state.message
     assert (
         Warehouse(Path("warehouse")).current_run_id == night.run_id
         and len(list_runs(Warehouse(Path("warehouse")))) == 1

@@ -470,7 +470,7 @@ def test_a_run_begins_whatever_is_in_the_lock(written: str, world: Path, capfd: 
         assert json.loads((WAREHOUSE / "lock").read_text())["run_id"] == run.run_id
         (WAREHOUSE / "lock").write_bytes(written.encode("latin-1"))
         assert [one.status for one in list_runs(Warehouse(WAREHOUSE))] == ["running"]
-        with pytest.raises(InputError, match="in use by another run"), locked(WAREHOUSE / "lock"):
+        with pytest.raises(RunUnderWay), locked(WAREHOUSE / "lock"):
             pass
     assert len(capfd.readouterr().err) < 300
 
@@ -559,7 +559,7 @@ def test_a_block_of_the_events_that_is_damaged_is_said_too(two_nights: tuple[str
     for place in range(3 * 4096 + 100, len(found), 4096):
         found[place] ^= 1
     path.write_bytes(found)
-    with pytest.raises(InputError, match=r"events.duckdb (cannot be opened|is damaged): .*or move it"):
+    with pytest.raises(InputError, match=r"events.duckdb"):
         plain_night(config())
 
 
@@ -593,7 +593,7 @@ def test_an_error_that_only_names_the_warehouse_is_no_damage(world: Path, withou
 @pytest.mark.parametrize(("said", "kind", "words"), [
     ('Could not write file "tmp/x": No space left on device', duckdb.IOException, "No space left"),
     ('Cannot open file "x.parquet": Permission denied', InputError, "Permission denied. Mend that and run again"),
-    ('Could not set lock on file "x"', WarehouseBusy, "another program has it open"),
+    ('Could not set lock on file "x"', WarehouseBusy, "a.duckdb"),
     ("Could not read enough bytes from file", InputError, "is damaged: .*backup"),
     ("Corrupt database file: computed checksum 9 does not match", InputError, "is damaged: .*backup"),
 ])  # fmt: skip
@@ -610,7 +610,7 @@ def test_a_file_is_damaged_only_where_the_file_is_at_fault(
 def test_a_delivered_database_that_is_damaged_is_to_be_delivered_again(world: Path, without_prefect: None) -> None:
     Path("data/e.duckdb").write_bytes(b"no database" * 1000)
     own = config(source={"events": "data/e.duckdb", "table": "ratings"})
-    with pytest.raises(InputError, match=r"e.duckdb cannot be opened: .*Deliver it again") as raised:
+    with pytest.raises(InputError, match=r"e.duckdb .*Deliver it again") as raised:
         plain_night(own)
     assert "backup" not in str(raised.value)
 
@@ -619,7 +619,7 @@ def test_a_log_of_another_file_beside_the_events_is_said(two_nights: tuple[str, 
     with duckdb.connect("other.duckdb") as connection:
         connection.execute("pragma disable_checkpoint_on_shutdown; create table t as select 1 as x")
         shutil.copyfile("other.duckdb.wal", WAREHOUSE / "events.duckdb.wal")
-    with pytest.raises(InputError, match=r"events.duckdb cannot be opened: .*events.duckdb.wal"):
+    with pytest.raises(InputError, match=r"events.duckdb.wal"):
         plain_night(config())
 
 

@@ -60,10 +60,10 @@ def test_a_run_leaves_the_kernels_record_and_no_thread(world: Path) -> None:
     assert threading.active_count() == n_threads
     after = recorded_peak_bytes()
     assert before <= after <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    assert 10 * MB < read_manifest(run.files.folder).measured["publish"]["peak_bytes"] <= after
+    assert 10 * MB < read_manifest(run.files.folder).measured["publish"].peak_bytes <= after
 
 
 def test_where_the_system_does_not_tell_there_is_no_peak(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.run.logs.recorded_peak_bytes", lambda: None)
+    monkeypatch.setattr("tasks.run.memory.recorded_peak_bytes", lambda: None)
     with PeakMemory() as memory:
         assert memory.take() is None

@@ -33,12 +33,12 @@ with log_to(Path(sys.argv[1]), "run"):
             show("user_topk", done / 20)
             if done % 5 == 0:
                 log.info(f"line {done} of the log, which is so long that it would not fit beside a bar " + 60 * "=")
-            time.sleep(0.1)
+            time.sleep(0.05)
         show("run_info")
-        time.sleep(0.7)
+        time.sleep(0.3)
     if "fail" in sys.argv:
         with working("one that fails"):
-            time.sleep(0.5)
+            time.sleep(0.3)
             raise ValueError("odd")
     log.info("the end")
 """
