@@ -86,7 +86,7 @@ def test_items_that_expire_while_the_model_is_trained_are_found_when_the_lists_a
     import flows.nightly
 
     movies(until=pl.lit("2021-01-01"))
-    monkeypatch.setattr(flows.nightly, "check_candidates", lambda run: None)  # a moment ago they were there
+    monkeypatch.setattr(flows.nightly, "check_candidates", lambda *_: None)  # a moment ago they were there
     with pytest.raises(InputError, match="60 are not available any more"):
         plain_night(ruled())
     assert not list(Path("warehouse").glob("published/*"))

@@ -92,7 +92,7 @@ def test_a_refresh_gives_what_a_full_materialisation_gives(
     n_computed = int(log.split(f" of {N_USERS + 2} users have something new")[0].split()[-1])
     assert n_computed == 7, "three with something new, two new ones, and two with popular items only"
     report = Path("warehouse/runs", Warehouse(Path("warehouse")).current_run_id, "report.html").read_text()
-    assert f"Tables made anew with the model of run {night.run_id}; nothing was trained or judged." in report
+    assert f"Tables rebuilt with the model of run {night.run_id}; nothing was trained or judged." in report
     assert f"The report of run {night.run_id} has those of the model" in report and "Drift was not judged" in report
     assert "Training loss" not in report and "passed every check" not in report
     assert find_report(config(**settings()), None).parent.name == night.run_id, "the night is what one asks for"
@@ -265,7 +265,7 @@ def test_a_file_of_an_older_version_makes_everything_anew(logged: list[str]) -> 
         connection.execute("alter table run_info drop column n_refreshes")
     folder = Path("warehouse/runs") / published.stem  # whose version recorded no digests either
     manifest = read_manifest(folder)
-    del manifest["published"]
+    manifest.published = {}
     write_manifest(folder, manifest)
     plain_refresh(config(**settings()))
     assert "have something new" not in "\n".join(logged)
