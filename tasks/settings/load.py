@@ -89,6 +89,8 @@ def _explain(problem: "ErrorDetails") -> "tuple[KeyPath, str]":
     message = problem["msg"].replace("Input should be", "must be").replace("String should", "must")
     if problem["type"].startswith("byte_size"):
         message = f"must be {SIZES}"
+    if problem["type"] in ("model_type", "dict_type"):
+        message = "must hold keys and values"
     is_odd = isinstance(problem["input"], str) and NOT_DECIMAL.fullmatch(problem["input"])
     hint = "; numbers are written in decimal, as in 1000" if is_odd and problem["type"] in NUMBERS else ""
     return path, f"{name}: got {shorten(repr(problem['input']))}, {message}{hint}"

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 MAX_INTEGER = 2**31 - 1  # what fits into every library here
 MAX_SHOWN = 200  # characters of a value in a message
 SIZES = "a size such as 500MB, 4GB or 0.5GiB"
+WRITTEN_SIZE = re.compile(r"\d+(\.\d+)?\s?[KMGT]i?B|\d+B")  # whole bytes are what size_text may write
 UNITS = [(unit, ByteSize.byte_sizes[unit.lower()]) for unit in ("TiB", "TB", "GiB", "GB", "MiB", "MB", "KiB", "KB")]
 
 
@@ -54,11 +55,11 @@ def size_text(size: int) -> str:
     return next((f"{size // int(n)}{unit}" for unit, n in UNITS if size and size % n == 0), f"{size}B")
 
 
-def _require_nothing_behind(given: Any) -> Any:
-    """Pydantic alone would read 5.5.5GB as 5.5 bytes, for it looks at how a text begins."""
-    if isinstance(given, str) and not re.fullmatch(ByteSize.byte_string_pattern, given):
+def _require_unit(given: Any) -> Any:
+    """Pydantic alone would read 50 as bytes, 4Gbit as half a gigabyte and 5.5.5GB as 5.5 bytes."""
+    if not isinstance(given, str) or not WRITTEN_SIZE.fullmatch(given):
         raise PydanticCustomError("byte_size", f"must be {SIZES}")
     return given
 
 
-Size = Annotated[ByteSize, BeforeValidator(_require_nothing_behind), PlainSerializer(size_text, return_type=str)]
+Size = Annotated[ByteSize, BeforeValidator(_require_unit), PlainSerializer(size_text, return_type=str)]

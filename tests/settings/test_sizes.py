@@ -27,7 +27,7 @@ def size_of(written: Any) -> int:
     [
         ("4GB", 4_000_000_000), ("50GB", 50_000_000_000), ("0.5 MiB", 524_288), ("0.1KB", 100),
         ("1.5TiB", 1_649_267_441_664),
-        ("1 KiB", 1024), ("2TB", 2 * 10**12), ("0GB", 0), ("100B", 100), ("100", 100), (100, 100),
+        ("1 KiB", 1024), ("2TB", 2 * 10**12), ("0GB", 0), ("100B", 100),
     ],
 )  # fmt: skip
 def test_spellings_mean_what_they_say(written: Any, size: int, tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_spellings_mean_what_they_say(written: Any, size: int, tmp_path: Path) -
 @pytest.mark.parametrize(
     "written",
     ["", "lots", "GB", "5.5.5GB", "4GB, or less", "4 G B", "1e3MB", "-4GB", "4XB", "9" * 5000 + "GB",
-     -4, 4.5, True, None, ["4GB"]],
+     "4Gbit", "4G", "4gb", "4Gb", "4KIB", "4  GB", "0.5B", "100", "123456789", 100, 50, 0, -4, 4.5, True, None, ["4GB"]],
 )  # fmt: skip
 def test_anything_else_is_an_error_with_examples(written: Any) -> None:
     with pytest.raises(ValidationError) as error:
@@ -56,7 +56,7 @@ def test_a_size_is_said_in_its_largest_whole_unit(size: int, text: str) -> None:
     assert size_of(text) == size
 
 
-@pytest.mark.parametrize("written", ["4GB", "0.5GiB", "1GiB", "50MB", "123456789", "1.5 GB", "3TiB"])
+@pytest.mark.parametrize("written", ["4GB", "0.5GiB", "1GiB", "50MB", "123456789B", "1.5 GB", "3TiB"])
 def test_duckdb_gets_the_same_number_of_bytes(written: str, world: Path) -> None:
     own = config(memory_limit=written)
     with connect(":memory:", own) as connection:
@@ -74,7 +74,7 @@ def test_the_manifest_keeps_a_readable_size_and_equal_sizes_are_equal_configurat
     assert (kept["memory_limit"], kept["recommendations"]["max_table_size"]) == ("4GB", "512KiB")
     assert kept == run.config.model_dump(mode="json") == json.loads(run.config.model_dump_json())
     assert Config.model_validate(kept) == run.config
-    same = config(memory_limit="4GB", recommendations={"max_table_size": "524288"})
+    same = config(memory_limit="4GB", recommendations={"max_table_size": "524288B"})
     assert same.model_dump(mode="json") == kept
 
 
