@@ -17,6 +17,7 @@ SHORTENED = ("title", "raw")
 SHORTEST = 10
 INDENT = "  "  # no line begins with what came from data
 DECIMALS = 4
+MOST_ROWS = 10_000
 GAP = 3  # blanks behind a column, at most
 NOTHING = "–"
 
@@ -43,34 +44,59 @@ def written(console: "Console") -> str:
 
 
 def text_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """The rows below the columns' names, numbers to the right, a dash for null.
+    """The rows below the columns' names, numbers to the right, a dash for null; the first MOST_ROWS, and their count.
 
     In a terminal, the columns SHORTENED end with … where the table is too wide; all others are always whole.
     """
+    found = list(rows)
+    values = list(zip(*found[:MOST_ROWS], strict=True)) or [() for _ in columns]
+    numbers = [_is_number(column) for column in values]
+    texts = [_texts(column) for column in values]
+    width = width_of_terminal()
+    table = _piped(columns, numbers, texts) if width is None else _fitted(columns, numbers, texts, width)
+    n_more = len(found) - MOST_ROWS
+    return indent(table, INDENT) + (f"\n{INDENT}… and {n_more:,} more" if n_more > 0 else "")
+
+
+def _piped(columns: Sequence[str], numbers: list[bool], texts: list[list[str]]) -> str:
+    """Whole columns, two blanks apart."""
+    padded = [_padded([name, *column], kind) for name, kind, column in zip(columns, numbers, texts, strict=True)]
+    return "\n".join("  ".join(row).rstrip() for row in zip(*padded, strict=True))
+
+
+def _padded(column: list[str], is_number: bool) -> list[str]:
+    """Texts of one width in a terminal's cells, of which some signs take two or none."""
+    from rich.cells import cell_len
+
+    widths = [len(text) if text.isascii() else cell_len(text) for text in column]
+    widest = max(widths)
+    blanks = [" " * (widest - width) for width in widths]
+    return [gap + text if is_number else text + gap for text, gap in zip(column, blanks, strict=True)]
+
+
+def _fitted(columns: Sequence[str], numbers: list[bool], texts: list[list[str]], width: int) -> str:
+    """A table of rich's, which wraps no line and shortens the columns SHORTENED."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    values = list(zip(*rows, strict=True)) or [() for _ in columns]
-    texts = [_texts(column) for column in values]
-    width = width_of_terminal()
-    table = Table(box=SIMPLE_HEAD if width else None, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
-    narrowest = sum(GAP + _add_column(table, *one) for one in zip(columns, values, texts, strict=True))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    narrowest = sum(GAP + _add_column(table, *one) for one in zip(columns, numbers, texts, strict=True))
     for row in zip(*texts, strict=True):
         table.add_row(*(Text(text, no_wrap=True, overflow="ellipsis") for text in row))
-    console = plain_console(max(width - len(INDENT), narrowest) if width else sys.maxsize)
+    console = plain_console(max(width - len(INDENT), narrowest))
     console.print(table, soft_wrap=True)
-    return indent(written(console), INDENT)
+    return written(console)
 
 
-def _add_column(table: "Table", name: str, values: Sequence[object], texts: list[str]) -> int:
+def _add_column(table: "Table", name: str, is_number: bool, texts: list[str]) -> int:
     """Adds it, and returns how narrow it may become."""
     from rich.cells import cell_len
 
     is_whole = name not in SHORTENED
     width = max(map(cell_len, [name, *texts]))
     width = width if is_whole else min(width, SHORTEST)
-    table.add_column(name, justify="right" if _is_number(values) else "left", no_wrap=is_whole, min_width=width)
+    table.add_column(name, justify="right" if is_number else "left", no_wrap=is_whole, min_width=width)
     return width
 
 

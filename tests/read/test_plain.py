@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,19 @@ def test_in_a_terminal_titles_are_shortened_and_ids_are_not(width: int, monkeypa
     assert "x" * 60 in rows[0] and "12.25" in rows[1]
     assert ("…" in rows[0]) == (width < 400)
     assert cell_len(rule) <= max(width - 2, sum([4, 60, plain.SHORTEST, 5]) + 4 * 3)
+
+
+def test_many_rows_are_written_at_once_and_no_more_than_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [(i, f"item {i} é", "a title", i / 7) for i in range(25_000)]
+    began = time.perf_counter()
+    shown = text_table(COLUMNS, rows).split("\n")
+    assert time.perf_counter() - began < 1, "rich takes seconds"
+    assert len(shown) == 1 + plain.MOST_ROWS + 1
+    assert shown[-2].split()[:2] == ["9999", "item"] and shown[-1] == "  … and 15,000 more"
+    monkeypatch.setattr(plain, "MOST_ROWS", 2)
+    monkeypatch.setattr(plain, "width_of_terminal", lambda: 80)
+    assert text_table(["a"], [(1,), (2,), (3,)]).split("\n")[2:] == ["  1", "  2", "  … and 1 more"]
+    assert "more" not in text_table(["a"], [(1,), (2,)])
 
 
 def test_columns_without_a_number_begin_below_their_names() -> None:
