@@ -6,7 +6,16 @@ import sys
 from collections.abc import Sequence
 from inspect import BoundArguments
 
-from cyclopts import App, CycloptsError, Group, Parameter, UnknownOptionError, UnusedCliTokensError
+from cyclopts import (
+    App,
+    CycloptsError,
+    Group,
+    MissingArgumentError,
+    Parameter,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 from flows.commands.data import config, forget, init, withdraw
 from flows.commands.nightly import nightly
@@ -50,6 +59,12 @@ COMMANDS = {
     "Published tables": (recommend, similar, explain, score, export, explore),
     "Data": (init, config, rejected, forget, withdraw),
 }
+USAGE = {  # where cyclopts does not say that an argument may be repeated, or names it ARGS
+    init: "Usage: elsa init [OPTIONS] FILES...",
+    forget: "Usage: elsa forget [OPTIONS] [USERS...]",
+    report: "Usage: elsa report [OPTIONS] [RUN]",
+    rollback: "Usage: elsa rollback [OPTIONS] [RUN]",
+}
 
 app = App(
     name="elsa",
@@ -61,7 +76,7 @@ app = App(
 for title, commands in COMMANDS.items():
     group = Group.create_ordered(title)
     for place, command in enumerate(commands):
-        app.command(command, group=group, sort_key=place)
+        app.command(command, group=group, sort_key=place, usage=USAGE.get(command))
 app["--help"].show = False
 
 
@@ -109,15 +124,24 @@ def _require_text(arguments: Sequence[str]) -> None:
 def _usage_error(error: CycloptsError, arguments: list[str]) -> str:
     """One line: what is wrong with the arguments, and where to read about them."""
     name = " ".join(("elsa", *(error.command_chain or ())))
-    if not arguments:
-        said = "a command is missing."
-    elif isinstance(error, UnusedCliTokensError):
-        said = f"unexpected arguments: {' '.join(error.unused_tokens or ())}."
-    else:
-        said = str(error)
-    if isinstance(error, UnknownOptionError) and arguments[0] in TAKE_IDS:
+    said = _what_is_wrong(error, arguments)
+    if isinstance(error, UnknownOptionError) and arguments[0] in TAKE_IDS and "Did you mean" not in said:
         said += f" If this is an id: {ID_WITH_DASH}."
-    return visible(f"{said} See: {name} --help")
+    ending = "" if said.endswith("?") else "."
+    return visible(f"{said.rstrip('.')}{ending} See: {name} --help")
+
+
+def _what_is_wrong(error: CycloptsError, arguments: list[str]) -> str:
+    if not arguments:
+        return "a command is missing"
+    if isinstance(error, UnusedCliTokensError):
+        return f"unexpected arguments: {' '.join(error.unused_tokens or ())}"
+    if isinstance(error, UnknownCommandError):
+        names = [command.__name__ for commands in COMMANDS.values() for command in commands]
+        return f"{str(error).split(' Available commands: ')[0]} Commands: {', '.join(names)}"
+    if isinstance(error, MissingArgumentError) and error.argument and not error.keyword:
+        return f"{error.argument.name} is missing"
+    return str(error)
 
 
 def _help(bound: BoundArguments) -> str:

@@ -12,6 +12,8 @@ from flows.output import say
 if TYPE_CHECKING:
     from tasks.settings.config import Config
 
+MAX_PORT = 65535
+
 
 def positive(kind: type, tokens: Sequence[Token]) -> int:
     """Converts a decimal number from 1 on. Raises ValueError, which cyclopts shows with the option's name."""
@@ -19,6 +21,21 @@ def positive(kind: type, tokens: Sequence[Token]) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise ValueError(f"{text!r} is not a whole number from 1 on")
     return int(text)
+
+
+def as_port(kind: type, tokens: Sequence[Token]) -> int:
+    """Converts the number of a TCP port. Raises ValueError as `positive` does."""
+    if (number := positive(kind, tokens)) > MAX_PORT:
+        raise ValueError(f"{number} is not a port: they end with {MAX_PORT}")
+    return number
+
+
+def file_or_dash(_: type, tokens: Sequence[Token]) -> Path:
+    """Converts a path, or - for standard input. Raises ValueError for what may be the next option."""
+    text = tokens[0].value
+    if text.startswith("-") and text != "-":
+        raise ValueError(f"{text!r} begins with a dash; for a file of this name give ./{text}")
+    return Path(text)
 
 
 ConfigFile = Annotated[

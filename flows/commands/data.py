@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from flows import engine
-from flows.commands.arguments import ConfigFile, User, configured
+from flows.commands.arguments import ConfigFile, User, configured, file_or_dash
 from flows.output import say
 from tasks.errors import InputError
 
@@ -21,7 +21,10 @@ def forget(
     file: Annotated[
         Path | None,
         Parameter(
-            metavar="FILE", allow_leading_hyphen=True, help="A text file of ids, one a line; - reads standard input."
+            metavar="FILE",
+            converter=file_or_dash,
+            allow_leading_hyphen=True,
+            help="A text file of ids, one a line; - reads standard input.",
         ),
     ] = None,
     config: ConfigFile = None,

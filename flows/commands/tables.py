@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from flows import engine
-from flows.commands.arguments import ConfigFile, Item, Rows, User, configured, positive
+from flows.commands.arguments import ConfigFile, Item, Rows, User, as_port, configured
 from flows.output import say
 
 
@@ -80,7 +80,7 @@ def export(
 
 def explore(
     *,
-    port: Annotated[int, Parameter(metavar="N", converter=positive, help="Port on this machine.")] = 8765,
+    port: Annotated[int, Parameter(metavar="N", converter=as_port, help="Port on this machine.")] = 8765,
     config: ConfigFile = None,
 ) -> None:
     """Serve a page for browsing the published tables, on this machine only."""

@@ -145,15 +145,36 @@ def test_every_command_has_help_with_its_arguments(capfd: pytest.CaptureFixture)
             assert argument.name in shown and argument.parameter.help in words, (name, argument.name)
 
 
+@pytest.mark.parametrize(
+    "usage",
+    [
+        "elsa init [OPTIONS] FILES...",
+        "elsa forget [OPTIONS] [USERS...]",
+        "elsa rollback [OPTIONS] [RUN]",
+        "elsa explain [OPTIONS] USER ITEM",
+    ],
+)
+def test_usage_names_what_may_be_repeated_or_left_out(usage: str, capfd: pytest.CaptureFixture) -> None:
+    assert main([usage.split()[1], "--help"]) == 0
+    assert capfd.readouterr().out.startswith(f"Usage: {usage}\n")
+
+
 def test_a_wrong_command_line_is_one_message_and_exit_code_2(capfd: pytest.CaptureFixture) -> None:
     for given, said in {
         (): "a command is missing. See: elsa --help",
         ("nightl",): 'Unknown command "nightl". Did you mean "nightly"?',
-        ("recommend",): 'parameter USER requires an argument. See: elsa recommend --help',
+        ("nonsense",): f'Unknown command "nonsense". Commands: {", ".join(COMMANDS)}. See: elsa --help',
+        ("recommend",): "error: USER is missing. See: elsa recommend --help",
+        ("export",): "error: --out is missing. See: elsa export --help",
+        ("recommend", "5", "-k", "0"): "'0' is not a whole number from 1 on. See: elsa recommend --help",
+        ("recommend", "5", "--confi", "x"): "--confi. Did you mean --config? See: elsa recommend --help",
+        ("explore", "--port", "0"): "'0' is not a whole number from 1 on.",
+        ("explore", "--port", "65536"): "65536 is not a port: they end with 65535. See: elsa explore --help",
+        ("forget", "--file", "--config", "c.yaml"): "'--config' begins with a dash; for a file of this name give ./",
         ("recommend", "5", "6"): "unexpected arguments: 6. See: elsa recommend --help",
         ("recommend", "--user", "5"): "Unknown option: --user",
         ("export", "--out", "x", "--format", "csv"): 'Invalid value "csv" for --format',
-        ("init",): "parameter FILES requires an argument",
+        ("init",): "error: FILES is missing. See: elsa init --help",
         ("runs", "--config"): "parameter --config requires an argument",
         ("--version",): 'Unknown command "--version"',
     }.items():  # fmt: skip
