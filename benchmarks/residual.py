@@ -3,7 +3,7 @@
 `python benchmarks/residual.py table`   mtg-decklists: test nDCG@100, seconds and peak memory of the fit of S alone
 `python benchmarks/residual.py growth`  generated items, one ridge and dropout, m = 100: seconds and peak memory
 `python benchmarks/residual.py topk`    users ranked per second with S and without, beside a bare matrix product
-`python benchmarks/residual.py kept`    an earlier night's S beside a refitted one, for tonight's low-rank part
+`python benchmarks/residual.py kept`    an earlier night's S beside a refitted one, for this run's low-rank part
 """
 
 import statistics

@@ -1,4 +1,4 @@
--- no event stands twice: one row per id, or, without ids, per all columns
+-- no event occurs twice: one row per id, or, without ids, per all columns
 select event_id, user_id, item_id, timestamp, value, event_type, count(*) as times
 from {batch}
 where event_id is null

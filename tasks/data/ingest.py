@@ -106,7 +106,7 @@ def take_stock(run: Run) -> Events:
 
 def stock(run: Run) -> Events:
     """The totals of what is there. Raises InputError where that is nothing."""
-    nothing = InputError(f"{run.config.warehouse} holds no events yet; take some in with: elsa ingest --config FILE")
+    nothing = InputError(f"{run.config.warehouse} holds no events yet; ingest some with: elsa ingest --config FILE")
     if not run.warehouse.events.exists():
         raise nothing
     with connect(run.warehouse.events, run.config) as connection:

@@ -83,7 +83,7 @@ def _count_rejected_files(run: Run) -> None:
             if has_events(connection):
                 n_rejected_files = first_row(connection, "select count(*) from event_files where not is_valid")[0]
     if n_rejected_files is None:
-        raise InputError(f"{run.config.warehouse} holds no events yet; take some in with: elsa ingest --config FILE")
+        raise InputError(f"{run.config.warehouse} holds no events yet; ingest some with: elsa ingest --config FILE")
     if n_rejected_files:
         get_run_logger().warning(
             f"{n_rejected_files:,} rejected files are left out; a nightly run tries those again that are still there"

@@ -71,7 +71,7 @@ def explain(config: Config, user_id: str, item_id: str, k: int) -> str:
 def rejected(config: Config, n: int) -> str:
     """How many rows of which file were quarantined for which reason, and the first n of them, as text."""
     path = Warehouse.of(config).events
-    nothing = InputError(f"{config.warehouse} holds no events yet; take some in with: elsa ingest --config FILE")
+    nothing = InputError(f"{config.warehouse} holds no events yet; ingest some with: elsa ingest --config FILE")
     if not path.exists():
         raise nothing
     with intact(path), connect(path, config, read_only=True) as connection:

@@ -43,7 +43,7 @@ def cut(name: str, n_bytes: int) -> Callable[[Path], object]:
     return write
 
 
-# name: (file name, what writes it, (rows read, accepted, repeated, set aside) or the words of the error)
+# name: (file name, what writes it, (rows read, accepted, repeated, quarantined) or the words of the error)
 Outcome = tuple[int, int, int, int] | str
 CORPUS: dict[str, tuple[str, Callable[[Path], object], Outcome]] = {
     "no bytes": ("a.csv", text(""), "a.csv is empty"),

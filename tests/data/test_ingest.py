@@ -197,7 +197,7 @@ def test_unix_epochs_are_told_apart_by_their_size(factor: int, world: Path) -> N
     assert stored("select distinct timestamp from events") == [(datetime.datetime(2009, 12, 14, 2, 52, 24),)]
 
 
-def test_rows_that_are_set_aside_do_not_decide_the_type_of_ids(world: Path) -> None:
+def test_quarantined_rows_do_not_decide_the_type_of_ids(world: Path) -> None:
     header = "user,movie,at\n"
     columns = {"user_id": "user", "item_id": "movie", "timestamp": "at"}
     Path("a.csv").write_text(f"{header}1,2,2026-01-01\n{header}3,4,2026-01-02\n")

@@ -1,4 +1,4 @@
-"""Rows that cannot be used are set aside with a reason; none is lost, and the order of delivery does not matter."""
+"""Rows that cannot be used are quarantined with a reason; none is lost, and the order of delivery does not matter."""
 
 import datetime
 import itertools
@@ -50,7 +50,7 @@ def rejected() -> list[tuple]:
         ("1,2,1,2026-01-01,view,more", "malformed: too many columns"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_set_aside_with_its_reasons(row: str, reasons: str, world: Path) -> None:
+def test_a_row_that_cannot_be_used_is_quarantined_with_its_reasons(row: str, reasons: str, world: Path) -> None:
     Path("a.csv").write_text(f"{HEADER}7,8,1,2026-01-01,view\n{row}\n9,9,,2026-01-01,\n")
     handle = take_in("a.csv", quarantine=LIMITS)
     assert (handle.n_read, handle.n_events, handle.n_rejected, handle.n_repeated) == (3, 2, 1, 0)
@@ -62,7 +62,7 @@ def test_a_row_that_cannot_be_used_is_set_aside_with_its_reasons(row: str, reaso
     assert all(part in raw for part in row.split(",") if part)
 
 
-def test_bytes_of_another_encoding_are_set_aside_or_read_as_configured(world: Path) -> None:
+def test_bytes_of_another_encoding_are_quarantined_or_read_as_configured(world: Path) -> None:
     Path("a.csv").write_bytes("user,movie\n1,K\xf6ln\n2,Wien\n".encode("latin-1"))
     columns = {"user_id": "user", "item_id": "movie"}
     take_in("a.csv", columns, quarantine=ANY_SHARE)

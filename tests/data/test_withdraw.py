@@ -94,7 +94,7 @@ def test_what_is_meant_must_be_clear(night: Config) -> None:
         withdraw(night, "wrong.parquet")
     with pytest.raises(InputError, match="no file .* was withdrawn; of 0, the nearest: none"):
         undo(night, "wrong_ratings.parquet")
-    with pytest.raises(InputError, match="asked anew every night"):
+    with pytest.raises(InputError, match="is run by every nightly run"):
         withdraw(night, "source.query")
     with locked(Path("warehouse/lock")), pytest.raises(RunUnderWay):
         withdraw(night, "wrong_ratings.parquet")

@@ -93,9 +93,15 @@ def test_there_are_commands_to_look_at() -> None:
     assert len(commands(TEXTS["docs/operations.md"], "elsa")) > 10
 
 
-@pytest.mark.parametrize("name", BY_HAND)
+def sources() -> list[str]:
+    """The program's own text: what it says, and what is said of it."""
+    files = (path for folder in ("sql", "tasks", "flows") for path in (ROOT / folder).rglob("*"))
+    return sorted(str(path.relative_to(ROOT)) for path in files if path.suffix in {".py", ".sql", ".j2"})
+
+
+@pytest.mark.parametrize("name", [*BY_HAND, "benchmarks/RESULTS.md", *sources()])
 def test_words_that_readers_stumble_over_are_avoided(name: str) -> None:
-    text = re.sub(r"```(text|console|python)\n.*?```", "", BY_HAND[name], flags=re.DOTALL)
+    text = re.sub(r"```(text|console|python)\n.*?```", "", (ROOT / name).read_text(), flags=re.DOTALL)
     assert not AVOIDED.findall(text.lower())
 
 

@@ -70,7 +70,7 @@ def test_recommends_what_the_community_likes_and_nothing_seen(world: Path, table
 
 
 def test_scores_can_be_rebuilt_from_the_tables(world: Path, tables: Tables) -> None:
-    one_factor = {"factors": 1, "n_epochs": 1, "strategy": "default"}  # so few that the sparse part helps
+    one_factor = {"factors": 1, "n_epochs": 1, "strategy": "default"}  # so few that the residual helps
     plain_night(config(policy_configs={"embedding_policy": one_factor}, gate={"min_lift_over_popularity": -1.0}))
     assert tables("select count(*) > 0 from item_residuals") == [(True,)]
     assert tables("""

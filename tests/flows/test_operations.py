@@ -233,7 +233,7 @@ def test_a_night_runs_is_seen_and_a_second_one_at_once_is_cancelled(place: Place
         assert connection.execute("select count(*) from user_topk").fetchall()[0][0] > 0
 
 
-def test_a_refresh_and_a_way_back(place: Place) -> None:
+def test_a_refresh_and_a_rollback(place: Place) -> None:
     night = Warehouse(place.warehouse).current_run_id
     assert place.ends(place.run("refresh/refresh")).name == "Published"
     assert Warehouse(place.warehouse).current_run_id != night

@@ -36,7 +36,7 @@ def retail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
 
 
 @pytest.mark.usefixtures("without_prefect")
-def test_what_is_set_aside_are_the_known_counts(retail: Config) -> None:
+def test_the_counts_of_quarantined_rows_are_known(retail: Config) -> None:
     with open_run(retail) as run:
         handle = ingest.fn(run)
     known = {"no user": 135_080, "negative quantity": 10_624, "cancelled": 9_288, "no price": 2_517}

@@ -106,7 +106,7 @@ def test_models_of_tiny_worlds_have_finite_scores(world: str, factors: int | str
         assert np.isfinite(model.similar(np.arange(n_items), 3)[1]).any()
 
 
-def test_a_low_rank_part_that_says_nothing_leaves_all_to_the_sparse_part() -> None:
+def test_a_low_rank_part_that_says_nothing_leaves_all_to_the_residual() -> None:
     """Two orthogonal vectors for two items: A Aᵀ − I is 0, and no share of it comes near anything."""
     X = matrix(WORLDS["two items that all have"])[:, :2]
     model = elsa_core.Elsa(np.eye(2, dtype=np.float32), [], 0)

@@ -100,7 +100,7 @@ def test_readers_see_whole_versions_only_and_never_hold_up_the_writer(world: Pat
     assert found <= shown
 
 
-def test_the_way_back_and_its_record(world: Path, template: Path) -> None:
+def test_a_rollback_and_its_record(world: Path, template: Path) -> None:
     warehouse, first = world / "warehouse", template.stem
     second, third = (publish_a_copy(template, n)[0] for n in (1, 2))
     assert roll_back(config()) == (second, third)
@@ -128,7 +128,7 @@ def test_the_way_back_and_its_record(world: Path, template: Path) -> None:
     assert {run.status for run in list_runs(Warehouse(warehouse))} == {"published"}
 
 
-def test_the_way_back_leads_to_what_readers_had_before_whenever_it_was_begun(world: Path, template: Path) -> None:
+def test_a_rollback_leads_to_what_readers_had_before_whenever_it_was_begun(world: Path, template: Path) -> None:
     with open_run(config()) as rejected:
         end_run(rejected, "rejected")
     second = publish_a_copy(template, 1)[0]
@@ -141,7 +141,7 @@ def test_the_way_back_leads_to_what_readers_had_before_whenever_it_was_begun(wor
         roll_back(config())
 
 
-def test_before_a_first_publication_there_is_no_way_back(world: Path) -> None:
+def test_before_a_first_publication_there_is_nothing_to_roll_back_to(world: Path) -> None:
     for _ in range(2):
         with pytest.raises(InputError, match="has no published tables yet; make some with: elsa nightly"):
             roll_back(config())
@@ -161,7 +161,7 @@ def test_a_published_run_is_not_taken_up_again_even_after_a_rollback(world: Path
     assert publish_again(config(), second) == template.stem
 
 
-def test_tables_that_readers_never_got_are_made_anew_with_all_that_lies_beside_them(
+def test_tables_that_readers_never_got_are_rebuilt_with_all_that_lies_beside_them(
     world: Path, template: Path
 ) -> None:
     published = world / "warehouse" / "published"
@@ -203,7 +203,7 @@ def test_what_fails_before_or_after_the_flip_says_what_readers_get(
     assert list_runs(Warehouse(world / "warehouse"))[-1].status == "published"
 
 
-def test_the_way_back_is_short(world: Path, template: Path) -> None:
+def test_a_rollback_is_short(world: Path, template: Path) -> None:
     publish_a_copy(template, 1)
     (world / "my.yaml").write_text(yaml.safe_dump(settings()))
     script = (
@@ -267,7 +267,7 @@ def test_a_rollback_during_a_night_is_not_overruled_by_it(world: Path, template:
         pytest.raises(InputError, match=r"switched from run \S+ to \S+ while this run was at work"),
         open_run(config()) as run,
     ):
-        assert roll_back(config())[0] == template.stem, "a night does not hold up the way back"
+        assert roll_back(config())[0] == template.stem, "a night does not hold up a rollback"
         unfinished = run.warehouse.unfinished_tables(run.run_id)
         shutil.copyfile(template, unfinished)
         publish.fn(run, Tables(unfinished.name, 0, 0, 0))
@@ -490,7 +490,7 @@ def test_a_file_in_the_place_of_the_link_is_not_overwritten(world: Path, templat
     link.unlink()
     roll_back(config(), second)
     assert Warehouse(world / "warehouse").current_run_id == second, (
-        "once it is moved away, the way back mends the link"
+        "once it is moved away, a rollback repairs the link"
     )
 
 

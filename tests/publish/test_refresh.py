@@ -117,7 +117,7 @@ def test_a_refresh_gives_what_a_full_materialisation_gives(
     ],
     ids=["another k", "a filter"],
 )
-def test_other_rules_make_everything_anew(changes: dict, logged: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_rules_rebuild_everything(changes: dict, logged: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     add(new_events())
     plain_refresh(config(**settings(**changes)))
     assert "users have something new" not in "\n".join(logged)
@@ -169,7 +169,7 @@ def test_a_night_after_an_idle_refresh_changes_nothing(logged: list[str]) -> Non
     assert published_digest() == before
 
 
-def test_an_item_that_leaves_the_candidates_makes_everything_anew(world: Path, tables: Tables) -> None:
+def test_an_item_that_leaves_the_candidates_rebuilds_everything(world: Path, tables: Tables) -> None:
     items = {"path": "data/movies.parquet", "item_id": "movie", "title": "name", "is_hidden": "gone"}
     movies = pl.read_parquet("data/movies.parquet")
     movies.with_columns(gone=False).write_parquet("data/movies.parquet")
@@ -258,7 +258,7 @@ def test_a_refresh_with_spares_shared_users_and_text_ids(
 
 
 @pytest.mark.usefixtures("night")
-def test_a_file_of_an_older_version_makes_everything_anew(logged: list[str]) -> None:
+def test_a_file_of_an_older_version_rebuilds_everything(logged: list[str]) -> None:
     published = Path("warehouse/current.duckdb").resolve()
     published.chmod(0o644)
     with duckdb.connect(str(published)) as connection:
@@ -294,7 +294,7 @@ def test_a_copy_that_fails_is_removed(night: Outcome, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("night")
-def test_tables_of_other_software_are_made_anew(logged: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_of_other_software_are_rebuilt(logged: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     add(new_events())
     monkeypatch.setattr(tasks.publish.incremental, "versions", lambda: {"torch": "another"})
     plain_refresh(config(**settings()))

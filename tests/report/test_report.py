@@ -53,7 +53,7 @@ class Page(HTMLParser):
 
 
 def rewritten(nights: Nights, place: int) -> Page:
-    """The report made anew, after something in the run's folder was changed."""
+    """The report rebuilt, after something in the run's folder was changed."""
     (nights.folder(place) / "report.html").unlink()
     return Page(find_report(nights.config, nights.run_ids[place]))
 
@@ -178,12 +178,12 @@ def test_a_report_is_of_how_the_run_stands(nights: Nights) -> None:
     with open_run(nights.config) as run:
         assert "Failed" not in Page(find_report(nights.config, run.run_id)).text
     died = find_report(nights.config, run.run_id)
-    assert "Died" in Page(died).text, "what was made while it ran is not served for ever"
+    assert "Died" in Page(died).text, "what was made while it ran is not served forever"
     with pytest.raises(RuntimeError), open_run(nights.config, resume=run.run_id):
         raise RuntimeError("the second end")
     assert "RuntimeError: the second end" in Page(find_report(nights.config, run.run_id)).text
     made = died.stat().st_mtime_ns
-    assert find_report(nights.config, run.run_id).stat().st_mtime_ns == made, "what is true is not made anew"
+    assert find_report(nights.config, run.run_id).stat().st_mtime_ns == made, "what is true is not rebuilt"
     shutil.rmtree(run.files.folder)
 
 

@@ -165,7 +165,7 @@ def test_a_refresh_says_so_too(held: Path) -> None:
     assert not Path("new.duckdb").exists()
 
 
-def test_a_way_back_says_so_too(held: Path) -> None:
+def test_a_rollback_says_so_too(held: Path) -> None:
     with pytest.raises(WarehouseBusy):
         _require_whole(config(), held, held.resolve().stem)
 

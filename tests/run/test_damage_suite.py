@@ -32,7 +32,7 @@ SMALL = settings(
 )
 CODES = {"runs": (0,), "recommend": (0,), "rollback": (0, 2), "nightly": (0, 2, 3, 5)}
 OF_READERS = ("current.duckdb", "published/second")  # their list may be an error then
-OF_THE_WAY_BACK = ("published/first.duckdb", "publications.jsonl")  # where nobody knows of earlier tables
+OF_A_ROLLBACK = ("published/first.duckdb", "publications.jsonl")  # where nobody knows of earlier tables
 
 
 def unreadable(path: Path) -> None:
@@ -126,7 +126,7 @@ class Case:
         if "Traceback" in said.err:
             self.wrong.append(f"{command}: a traceback on stderr")
         named = "published" if self.name == "current.duckdb" else Path(self.file).name  # where the link leads
-        is_excused = self.name in OF_THE_WAY_BACK and "nothing to roll back to" in said.err
+        is_excused = self.name in OF_A_ROLLBACK and "nothing to roll back to" in said.err
         if code == 2 and named not in said.err and not is_excused:
             self.wrong.append(f"{command}: names no file: {said.err[-300:]}")
         if code == 0 and expected is not None and said.out != expected:

@@ -39,7 +39,8 @@ def test_spellings_mean_what_they_say(written: Any, size: int, tmp_path: Path) -
 @pytest.mark.parametrize(
     "written",
     ["", "lots", "GB", "5.5.5GB", "4GB, or less", "4 G B", "1e3MB", "-4GB", "4XB", "9" * 5000 + "GB",
-     "4Gbit", "4G", "4gb", "4Gb", "4KIB", "4  GB", "0.5B", "100", "123456789", 100, 50, 0, -4, 4.5, True, None, ["4GB"]],
+     "4Gbit", "4G", "4gb", "4Gb", "4KIB", "4  GB", "0.5B", "100", "123456789",
+     100, 50, 0, -4, 4.5, True, None, ["4GB"]],
 )  # fmt: skip
 def test_anything_else_is_an_error_with_examples(written: Any) -> None:
     with pytest.raises(ValidationError) as error:

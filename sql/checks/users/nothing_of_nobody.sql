@@ -3,6 +3,6 @@ select 'vector' as what, e.user_id
 from user_embeddings as e
 anti join (from user_items where weight > 0) as h on e.user_id = h.user_id
 union all
-select 'spares', s.user_id
+select 'backup items', s.user_id
 from user_spares as s
 anti join user_topk as t on s.user_id = t.user_id
