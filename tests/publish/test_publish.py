@@ -347,7 +347,6 @@ def test_what_is_removed_also_of_a_run_whose_manifest_is_damaged_and_reports_sta
     damaged = publish_a_copy(template, 1)[0]
     (warehouse / "runs" / damaged / "manifest.json").write_text("{")
     publish_a_copy(template, 2, **soon)
-    publish_a_copy(template, 3, **soon)
     assert not (warehouse / "runs" / damaged / "model").exists()
     assert not (warehouse / "runs" / first / "model").exists()
     assert find_report(config(), first).read_text() == text, "it cannot be made again"
