@@ -19,7 +19,7 @@ select
 
 -- The run that made this file: one row
 -- run_id: Its id, the time of its start in UTC
--- created_at: The moment at which the lists were computed; availability is that of this moment
+-- created_at: When the run began; the lists and what is available are of that moment
 -- data_watermark: Time of the last event, in UTC
 -- n_events: Events in the warehouse
 -- n_users: Users in the events

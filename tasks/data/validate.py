@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from prefect import get_run_logger
 
 from tasks.data.expectations import all_expectations, as_great_expectations
-from tasks.data.ledger import check, has_events, reject
-from tasks.errors import InputError, ValidationFailed
+from tasks.data.ledger import check, reject
+from tasks.errors import ValidationFailed
 from tasks.run.database import connect, first_row
 from tasks.run.handles import Events, Validated
 from tasks.run.progress import working
@@ -24,7 +24,7 @@ N_EXAMPLES = 3
 CLOSED = {"enable_external_access": False, "autoinstall_known_extensions": False, "lock_configuration": True}
 
 
-@stage("validate", reads=("source", "quarantine", "validation"))
+@stage("validate")
 def validate(run: Run, events: Events) -> Validated:
     """Checks every expectation and saves the results. Raises ValidationFailed with examples if a blocking one fails.
 
@@ -59,7 +59,7 @@ def _check_all(run: Run) -> list[dict]:
     with working("expectations"):
         results = _run(run, as_great_expectations(run.config))
     rows = [_describe(run, *found) for found in zip(all_expectations(run.config), results, strict=True)]
-    pl.DataFrame(rows, infer_schema_length=None).write_parquet(run.files.validation.path)
+    run.files.validation.write(pl.DataFrame(rows, infer_schema_length=None))
     return rows
 
 
@@ -76,14 +76,9 @@ def _reported(run: Run, rows: list[dict]) -> Validated:
 
 
 def _count_rejected_files(run: Run) -> None:
-    """Says how many files are left out. Raises InputError in a warehouse without events."""
-    n_rejected_files = None
-    if run.warehouse.events.exists():
-        with connect(run.warehouse.events, run.config, read_only=True) as connection:
-            if has_events(connection):
-                n_rejected_files = first_row(connection, "select count(*) from event_files where not is_valid")[0]
-    if n_rejected_files is None:
-        raise InputError(f"{run.config.warehouse} holds no events yet; ingest some with: elsa ingest --config FILE")
+    """Says how many files are left out."""
+    with connect(run.warehouse.events, run.config, read_only=True) as connection:
+        n_rejected_files = first_row(connection, "select count(*) from event_files where not is_valid")[0]
     if n_rejected_files:
         get_run_logger().warning(
             f"{n_rejected_files:,} rejected files are left out; a nightly run tries those again that are still there"

@@ -3,7 +3,7 @@
 from prefect import get_run_logger
 
 from tasks.errors import InputError
-from tasks.model.champion import champion_files, has_lost_items, load_champion
+from tasks.model.champion import has_lost_items, load_champion
 from tasks.run.handles import Matrix, Trained
 from tasks.run.manifest import read_manifest
 from tasks.run.run import Run
@@ -29,7 +29,7 @@ def _adopt(run: Run, matrix: Matrix, name: str, of_stage: str) -> Trained:
     current = run.replaces
     if current is None:
         raise InputError(f"{run.config.warehouse} has no published model yet; make one with: elsa nightly")
-    manifest, config = read_manifest(champion_files(run, current).folder), run.config.model_dump(mode="json")
+    manifest, config = read_manifest(run.warehouse.files(current).folder), run.config.model_dump(mode="json")
     changed = [section for section in DECIDE_MODELS if manifest.config[section] != config[section]]
     if changed:
         raise InputError(

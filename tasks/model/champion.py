@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tasks.run.artifacts import ModelFolder, RunFiles
+from tasks.run.artifacts import ModelFolder
 from tasks.run.handles import Champion
 from tasks.run.integrity import require_files
 from tasks.run.manifest import Manifest, read_manifest
@@ -18,7 +18,7 @@ def find_champion(run: Run) -> Champion:
     """The run that was published when this one was opened, and what its models are good for here."""
     if run.replaces is None:
         return Champion(None, "none is published yet")
-    files = champion_files(run, run.replaces)
+    files = run.warehouse.files(run.replaces)
     if not (files.evaluation_model.exists and files.model.exists):
         return Champion(None, f"the published run {run.replaces} has no models any more")
     manifest = read_manifest(files.folder)
@@ -40,16 +40,12 @@ def _why_not_comparable(run: Run, manifest: Manifest) -> str:
 def load_champion(run: Run, run_id: str, name: str) -> "LinearModel":
     """Its model of that name over this run's items: gone items are dropped, and new ones have rows of zeros."""
     positions, n_items = _positions(run, run_id)
-    return _load(run, run_id, champion_files(run, run_id).model_folder(name)).reindex(positions, n_items)
+    return _load(run, run_id, run.warehouse.files(run_id).model_folder(name)).reindex(positions, n_items)
 
 
 def has_lost_items(run: Run, run_id: str) -> bool:
     """Whether some of its items are gone, so that `load_champion` gives less than it published."""
     return bool((_positions(run, run_id)[0] < 0).any())
-
-
-def champion_files(run: Run, run_id: str) -> RunFiles:
-    return RunFiles(run.warehouse.run_folder(run_id))
 
 
 def _positions(run: Run, run_id: str) -> "tuple[np.ndarray, int]":
@@ -58,7 +54,7 @@ def _positions(run: Run, run_id: str) -> "tuple[np.ndarray, int]":
 
     require_files(run.warehouse, run_id, (run.files.items.name,))
     now = run.files.items.read().select("item_id", "item_idx")
-    theirs = champion_files(run, run_id).items.read().select("item_id")
+    theirs = run.warehouse.files(run_id).items.read().select("item_id")
     positions = theirs.join(now, on="item_id", how="left", maintain_order="left")["item_idx"]
     return positions.cast(pl.Int64).fill_null(-1).to_numpy(), len(now)
 

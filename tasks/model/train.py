@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from prefect import get_run_logger
 
 from tasks.errors import InputError
-from tasks.model.champion import champion_files, load_champion
+from tasks.model.champion import load_champion
 from tasks.run.artifacts import Sparse
 from tasks.run.database import connect, first_row
 from tasks.run.handles import Champion, Matrix, Trained
@@ -125,7 +125,7 @@ def _train(
     facts = [matrix.digest, asdict(recipe), policy.policy_type, version("elsa-nightly")]
     inputs = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     run_id = champion.run_id if policy.warm_start else None
-    published = read_manifest(champion_files(run, run_id).folder).stages[of_stage] if run_id else {}
+    published = read_manifest(run.warehouse.files(run_id).folder).stages[of_stage] if run_id else {}
     if run_id is not None and published.get("inputs") == inputs:
         get_run_logger().info(f"nothing has changed since run {run_id}: its {recipe.name} is taken over")
         return _save(run, load_champion(run, run_id, recipe.name), recipe, run_id, inputs)

@@ -12,7 +12,7 @@ from tasks.publish.output import Reuse
 from tasks.publish.published_model import PublishedModel
 from tasks.publish.tables import RENEWED, TABLES
 from tasks.publish.weights import scored_items
-from tasks.run.database import attach, first_row, sql
+from tasks.run.database import attach, first_row, select, sql
 from tasks.run.durable import remove
 from tasks.run.handles import Trained
 from tasks.run.integrity import require_tables
@@ -42,8 +42,7 @@ def reuse_earlier(
     require_tables(run.warehouse, run.replaces)
     published = run.warehouse.tables(run.replaces)
     attach(connection, published, "earlier")
-    (row,) = connection.execute("from earlier.run_info").fetchall()
-    info = dict(zip([name for name, *_ in connection.description], row, strict=True))
+    (info,) = select(connection, "from earlier.run_info")
     if info["model_run_id"] != trained.model_run_id or not _is_alike(info, run):
         return None
     connection.register("known_items", next(scored_items(model)))
@@ -55,9 +54,7 @@ def reuse_earlier(
     shutil.copyfile(published, path)
     connection.execute(f"attach {literal(str(path))} as output")
     whole = _whole(model)
-    connection.begin()
     in_file = _keep(connection, whole)
-    connection.commit()
     changed = connection.sql("select user_id from changed").to_arrow_table()
     return Reuse(users, changed, in_file, whole, info["n_refreshes"] + 1)
 
@@ -91,6 +88,7 @@ def _whole(model: PublishedModel) -> frozenset[str]:
 
 def _keep(connection: "DuckDBPyConnection", whole: frozenset[str]) -> frozenset[str]:
     """Drops from `output` all but tables of users, without the rows that change, and the `whole` tables."""
+    connection.begin()
     found = connection.execute(sql("contents")).fetchall()
     tables = {name for kind, name in found if kind == "table"} & {*RENEWED, *whole}
     for kind, name in found:
@@ -99,6 +97,7 @@ def _keep(connection: "DuckDBPyConnection", whole: frozenset[str]) -> frozenset[
     for table in [table for table in RENEWED if table in tables]:
         changed = f"select user_id from changed where {RENEWED[table]}"
         connection.execute(f"delete from output.{table} where user_id in ({changed})")
+    connection.commit()
     return frozenset(tables)
 
 

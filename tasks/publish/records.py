@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import InputError
-from tasks.run.artifacts import RunFiles
 from tasks.run.database import attach, first_row
 from tasks.run.index import RunSummary, all_runs
 from tasks.run.quoting import literal
@@ -27,7 +26,7 @@ def open_records(connection: "DuckDBPyConnection", run: Run) -> None:
     """Makes the views. Raises InputError where no run has a file with metrics or checks that can be used."""
     runs, _ = all_runs(run.warehouse)
     read = _runs_to_read(connection, run, runs)
-    files = [(RunFiles(run.warehouse.run_folder(one.run_id)), one.stages) for one in read]
+    files = [(run.warehouse.files(one.run_id), one.stages) for one in read]
     metrics = [of.metrics.path for of, done in files if "evaluate" in done]
     checks = [of.gate_checks.path for of, done in files if "gate" in done]
     _combine(connection, run, "metrics", metrics, "run_metrics")
@@ -42,7 +41,7 @@ def _runs_to_read(connection: "DuckDBPyConnection", run: Run, runs: list[RunSumm
     known = [one.run_id for one in runs]
     try:
         made_at = _attach_published(connection, run)
-        since = [one for one in runs if datetime.fromisoformat(one.started_at) >= made_at]
+        since = [one for one in runs if _is_newer(run, one, made_at)]
         kept = [run_id for run_id in known if run_id not in {one.run_id for one in since}]
         for table in RECORDS:
             rows = f"from earlier.{table} where list_contains($kept, run_id)"
@@ -51,6 +50,13 @@ def _runs_to_read(connection: "DuckDBPyConnection", run: Run, runs: list[RunSumm
     except (InputError, duckdb.Error):  # none published, or damaged: it is replaced by what is made now
         _forget_published(connection)
         return runs
+
+
+def _is_newer(run: Run, one: RunSummary, made_at: datetime) -> bool:
+    """Whether the published tables have not all of a run's records. Ids ascend, whatever the clock says."""
+    is_later = run.replaces is None or one.run_id >= run.replaces
+    is_resumed = one.run_id == run.run_id or datetime.fromisoformat(one.started_at) >= made_at
+    return is_later or is_resumed
 
 
 def _forget_published(connection: "DuckDBPyConnection") -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Self
 from prefect import task
 
 from tasks.errors import InputError
-from tasks.run.artifacts import RunFiles
 from tasks.run.durable import remove
 from tasks.run.handles import Scored
 from tasks.run.integrity import OF_SCORES, require_files
@@ -43,7 +42,7 @@ class Scorer:
         """Raises InputError where nothing is published, or what is read of it is not what the run wrote."""
         warehouse, run_id = Warehouse.of(config), _published_run(config)
         require_files(warehouse, run_id, OF_SCORES)
-        files = RunFiles(warehouse.run_folder(run_id))
+        files = warehouse.files(run_id)
         model = files.model.read(config.policy_configs.policy.device)
         return cls(model, files.weights.read(), files.users.read()["user_id"], files.items.read()["item_id"])
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from tasks.errors import InputError
 from tasks.read.plain import text_table
-from tasks.run.artifacts import RunFiles
 from tasks.run.database import connect, first_row, intact, sql
 from tasks.run.failures import cure
 from tasks.run.index import RunSummary, runs_as_they_stand
@@ -137,7 +136,7 @@ def digest_of_tables(config: Config, path: Path) -> str:
 
 
 def _of_metrics(config: Config, run_id: str, query: str, parameters: dict) -> str:
-    path = RunFiles(Warehouse.of(config).run_folder(run_id)).metrics
+    path = Warehouse.of(config).files(run_id).metrics
     with connect(":memory:", config) as connection:
         return _table(connection.sql(sql(query), params={"metrics": str(path), **parameters}))
 

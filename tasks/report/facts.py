@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.errors import InputError, WarehouseBusy
 from tasks.report import charts as pictures
-from tasks.run.artifacts import Frame, RunFiles
+from tasks.run.artifacts import Frame
 from tasks.run.damage import LOST, in_words, name_damaged
 from tasks.run.database import connect, intact, select, sql
 from tasks.run.index import RunSummary, list_runs
@@ -154,7 +154,7 @@ def _read(file: Frame) -> list[dict]:
 def _metrics(run: Run, runs: list[RunSummary], metric: str) -> tuple[list[dict], list[dict]]:
     """The run's metrics, and the compared one of the last runs until this one that were evaluated."""
     evaluated = {
-        RunFiles(run.warehouse.run_folder(one.run_id)).metrics.path: one
+        run.warehouse.files(one.run_id).metrics.path: one
         for one in [one for one in runs if "evaluate" in one.stages][-N_NIGHTS:]
     }
     files = usable_parquet(evaluated)

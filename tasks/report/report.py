@@ -67,7 +67,10 @@ def find_report(config: Config, run_id: str | None) -> Path:
         raise InputError(f"there is no run {run_id}; elsa runs lists them")
     run = Run(config, run_id or max(runs, key=lambda one: (runs[one].is_night, one)))
     path, manifest = run.files.report, run.files.manifest
-    is_final = path.exists() and runs[run.run_id].status not in ("running", "died")
+    summary = runs[run.run_id]
+    if path.exists() and summary.pruned_at is not None:
+        return path  # what it was made from is gone
+    is_final = path.exists() and summary.status not in ("running", "died")
     if is_final and path.stat().st_mtime_ns > manifest.stat().st_mtime_ns:
         return path
     try:

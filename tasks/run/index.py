@@ -98,7 +98,8 @@ def write_index(warehouse: Warehouse) -> None:
 
 def drop_index(warehouse: Warehouse) -> None:
     """Its reasons may hold what was just taken out of the manifests."""
-    _index(warehouse).unlink(missing_ok=True)
+    for path in warehouse.runs.glob(f"{_index(warehouse).name}*"):
+        path.unlink(missing_ok=True)
 
 
 def _index(warehouse: Warehouse) -> Path:

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from tasks.errors import InputError
@@ -124,16 +124,6 @@ class Manifest(_Part):
     replacing: dict[str, Identity] = Field(default_factory=dict)
     config: Annotated[dict[str, Any], _checked_as(_Sections)]
 
-    @model_validator(mode="before")
-    @classmethod
-    def migrate(cls, content: Any) -> Any:
-        """Derives what a manifest of version 1 did not hold. Raises ValueError for one of a later version."""
-        if not isinstance(content, dict) or content.get("version", 1) == cls.CURRENT:
-            return content
-        if content.get("version", 1) != 1:
-            raise ValueError(f"it is of version {content['version']!r:.20}, and this program knows {cls.CURRENT}")
-        return content | _since_version_1(content) | {"version": cls.CURRENT}
-
     @property
     def is_night(self) -> bool:
         """Whether the run was to train and judge a model, however far it came."""
@@ -143,6 +133,15 @@ class Manifest(_Part):
     def is_refresh(self) -> bool:
         """Whether the run was to take over the model of another one, instead of training and judging its own."""
         return self.kind in REMAKES
+
+
+def _migrated(content: Any) -> Any:
+    """Derives what a manifest of version 1 did not hold. Raises ValueError for one of a later version."""
+    if not isinstance(content, dict) or content.get("version", 1) == Manifest.CURRENT:
+        return content
+    if content.get("version", 1) != 1:
+        raise ValueError(f"it is of version {content['version']!r:.20}, and this program knows {Manifest.CURRENT}")
+    return content | _since_version_1(content) | {"version": Manifest.CURRENT}
 
 
 def _since_version_1(content: dict) -> dict[str, Any]:
@@ -182,7 +181,7 @@ def parse_manifest(path: Path) -> Manifest:
     if not path.is_file():
         raise ValueError("it is no file")
     try:
-        return Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return Manifest.model_validate(_migrated(json.loads(path.read_text(encoding="utf-8"))))
     except (KeyError, TypeError, AttributeError) as error:  # of what a migration looks at
         raise ValueError(f"{type(error).__name__}: {error}") from None
 

@@ -77,7 +77,6 @@ def open_run(
     warehouse = _made(config)
     with explained(config, warehouse), locked(warehouse.lock, config.lock_wait_seconds) as claim:
         warehouse.tidy()
-        write_index(warehouse)
         run_id = _new_run_folder(warehouse) if resume is None else resume
         claim(run_id)
         earlier = None if resume is None else _resumable(warehouse, resume)
@@ -89,12 +88,15 @@ def open_run(
             explained(config, warehouse, run.files.folder),
             _peak_memory(run),
         ):
+            write_index(warehouse)
             yield run
 
 
 def _begun(run: Run, kind: str, why: str | None, earlier: Manifest | None) -> Manifest:
     """The manifest of a run that begins, with what an earlier attempt has done."""
-    done = {} if earlier is None else earlier.model_dump(include={"stages", "measured", "inputs", "files"})
+    done = (
+        {} if earlier is None else earlier.model_dump(include={"stages", "measured", "inputs", "files", "replacing"})
+    )
     return Manifest(
         **{"stages": {}} | done,
         run_id=run.run_id,
@@ -159,7 +161,7 @@ def _resumable(warehouse: Warehouse, run_id: str) -> Manifest:
 
     Raises InputError if there is none, or it is or was published.
     """
-    files = RunFiles(warehouse.run_folder(run_id))
+    files = warehouse.files(run_id)
     if files.folder.name != run_id or not os.path.lexists(files.manifest):  # or it leads elsewhere
         raise InputError(f"there is no run {run_id} to resume; elsa runs lists them")
     with warehouse.switching():

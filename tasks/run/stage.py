@@ -44,7 +44,7 @@ def stage(
             if inputs is not None and _is_done(run, name, inputs):
                 get_run_logger().info("%s: done before, and nothing that it depends on has changed", name)
                 return _restored(get_type_hints(function)["return"], read_manifest(run.files.folder).stages[name])
-            before = _listing(run.files.folder)
+            before = {} if inputs is None else _listing(run.files.folder)
             handle = function(run, *arguments, **named)
             run.record(name, handle)
             if inputs is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from tasks.errors import InputError
+from tasks.run.artifacts import RunFiles
 from tasks.run.durable import remove
 from tasks.run.lock import locked
 from tasks.settings.config import Config
@@ -57,6 +58,10 @@ class Warehouse:
 
     def run_folder(self, run_id: str) -> Path:
         return self.runs / run_id
+
+    def files(self, run_id: str) -> RunFiles:
+        """What lies in a run's folder."""
+        return RunFiles(self.run_folder(run_id))
 
     def tables(self, run_id: str) -> Path:
         """A run's published file."""

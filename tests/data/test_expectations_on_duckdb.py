@@ -11,6 +11,7 @@ from great_expectations.expectations.registry import list_registered_expectation
 
 from tasks.data.expectations import INSTEAD, WORKING, _own
 from tasks.data.validate import _exceptions, _run
+from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
 
 EVENTS = """
@@ -189,7 +190,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:
     folder = tmp_path_factory.mktemp("events")
     with duckdb.connect(str(folder / "events.duckdb")) as connection:
         connection.execute(EVENTS)
-    run = SimpleNamespace(events=folder / "events.duckdb", config=Config())
+    run = SimpleNamespace(warehouse=Warehouse(folder), config=Config())
     kinds = [(name, arguments) for name, both in ARGUMENTS.items() for arguments in both]
     built = [ExpectationConfiguration(type=name, kwargs=arguments, meta={"place": place}).to_domain_obj()
              for place, (name, arguments) in enumerate(kinds)]  # fmt: skip

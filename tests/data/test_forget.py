@@ -245,8 +245,8 @@ def test_what_a_kill_left_the_next_run_finishes(
         assert forget(two_nights, [OTHER]).damaged == (), "somebody else meanwhile"
     plain_refresh(two_nights) if kill_at in (0, 5) else plain_flow(ingest_alone, two_nights)
     assert [one for one in traces(warehouse, PERSON) if "validation_results" not in one] == []
-    require_tables(warehouse, current)
-    require_files(warehouse, current, OF_SCORES)
+    require_tables(Warehouse(warehouse), current)
+    require_files(Warehouse(warehouse), current, OF_SCORES)
     users = pl.read_parquet(warehouse / "runs" / current / "users.parquet")
     seen = sparse.load_npz(warehouse / "runs" / current / "seen.npz")
     histories = named().group_by("user").agg(pl.col("movie").sort())
@@ -315,9 +315,32 @@ def test_digests_are_those_of_the_new_files_and_a_damaged_file_is_named(two_nigh
     for run_id in (earlier, current):
         with duckdb.connect(f"warehouse/published/{run_id}.duckdb", read_only=True) as connection:
             assert connection.execute("select count(distinct user_id) from user_topk").fetchall() == [(239,)]
-    require_tables(Path("warehouse").absolute(), current)
-    require_files(Path("warehouse").absolute(), current, OF_SCORES)
+    warehouse = Warehouse(Path("warehouse").absolute())
+    require_tables(warehouse, current)
+    require_files(warehouse, current, OF_SCORES)
     assert forget(two_nights, [PERSON]).n_events == 0
+
+
+def test_damaged_tables_are_named_and_stop_neither_forgetting_nor_later_nights(two_nights: Config) -> None:
+    warehouse = Warehouse(Path(two_nights.warehouse).absolute())
+    earlier, _ = (entry.run_id for entry in publications(warehouse))
+    warehouse.tables(earlier).chmod(0o644)
+    warehouse.tables(earlier).write_bytes(b"damaged" * 10_000)
+    damaged = forget(two_nights, [PERSON]).damaged
+    assert len(damaged) == 1 and f"{earlier}.duckdb" in damaged[0]
+    assert plain_night(two_nights).status == "published"
+    warehouse.tables(earlier).unlink()
+    assert [one for one in traces(warehouse.path, PERSON) if "validation_results" not in one] == []
+
+
+def test_copies_that_killed_writers_left_are_removed(two_nights: Config) -> None:
+    warehouse = Warehouse(Path(two_nights.warehouse).absolute())
+    current = warehouse.run_folder(warehouse.current_run_id)
+    left = [warehouse.runs / "index.jsonl.0a.new", current / "manifest.json.0b.new", current / "log.jsonl.0c.new"]
+    for path in left:
+        path.write_text(f"a reason that names {PERSON}")
+    forget(two_nights, [PERSON])
+    assert [path for path in left if path.exists()] == []
 
 
 def test_a_rejected_night_is_resumed_without_the_person(two_nights: Config) -> None:
@@ -386,8 +409,9 @@ def test_ids_that_are_numbers_from_a_file_at_the_terminal(
             assert not {"7", "42", "1000"} & {digest, salt}
     assert main(["runs", "--config", "my.yaml"]) == 0
     assert ": 3 people" in capsys.readouterr().out
-    manifest = list_runs(Warehouse(Path("warehouse")))[-1]
-    assert manifest["kind"] == "forget" and manifest["why"] == "3 people", "who they are is written nowhere"
+    warehouse = Warehouse(Path("warehouse"))
+    manifest = read_manifest(warehouse.run_folder(list_runs(warehouse)[-1].run_id))
+    assert (manifest.kind, manifest.why) == ("forget", "3 people"), "who they are is written nowhere"
 
 
 def test_a_message_with_another_end_of_line_stays_one_line(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ import tasks.run.lock
 from tasks.errors import InputError, WarehouseBusy
 from tasks.publish.publication import publish_again, roll_back
 from tasks.publish.publish import publish
+from tasks.report.report import find_report
 from tasks.run.handles import Outcome, Tables, Verdict
 from tasks.run.index import list_runs
 from tasks.run.lock import me
@@ -333,6 +334,22 @@ def test_a_copied_warehouse_keeps_what_the_original_would(world: Path, template:
     last = publish_a_copy(template, 2, **soon)[0]
     assert {path.stem for path in warehouse.glob("published/*.duckdb")} >= {last}
     assert not template.exists()
+
+
+def test_what_is_removed_also_of_a_run_whose_manifest_is_damaged_and_reports_stay(
+    world: Path, template: Path
+) -> None:
+    warehouse = world / "warehouse"
+    first = template.stem
+    report = find_report(config(), first)
+    text = report.read_text()
+    soon = {"publication": {"keep": 1, "grace_hours": 0.0}}
+    damaged = publish_a_copy(template, 1)[0]
+    (warehouse / "runs" / damaged / "manifest.json").write_text("{")
+    publish_a_copy(template, 2, **soon)
+    assert not (warehouse / "runs" / damaged / "model").exists()
+    assert not (warehouse / "runs" / first / "model").exists()
+    assert find_report(config(), first).read_text() == text, "it cannot be made again"
 
 
 def age_publications(warehouse: Path, hours: float) -> None:

@@ -1,15 +1,19 @@
 """The records of all runs in the published tables: what they would be if every run's files were read again."""
 
 import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import pytest
 
 import tasks.publish.records
 import tasks.run.results
+import tasks.run.run
 from tasks.publish.publication import roll_back
 from tasks.read.terminal import digest_of_tables
 from tasks.run.handles import Outcome
+from tasks.run.manifest import read_manifest
 from tests.support.plain_nights import plain_night, plain_refresh
 from tests.support.worlds import config
 
@@ -90,6 +94,33 @@ def test_a_run_that_is_resumed_later_is_read_again(world: Path, first_night: Out
     plain_night(config())
     query = f"select count(*) from gate_checks where run_id = '{rejected.run_id}' and not passed"
     assert tables(query) == [(0,)]
+
+
+def test_a_clock_that_goes_back_hides_no_run(
+    world: Path, first_night: Outcome, tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(days=2)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks.run.run, "datetime", Ahead)
+        ahead = plain_night(config())
+    back = plain_night(config())
+    assert runs(tables, "run_metrics") == {first_night.run_id, ahead.run_id, back.run_id}
+
+
+def test_all_stages_of_a_run_of_before_are_kept(world: Path, first_night: Outcome, tables) -> None:
+    """The first version wrote created_at when the lists were computed, after the run had begun."""
+    path = (world / "warehouse" / "current.duckdb").resolve()
+    path.chmod(0o644)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("update run_info set created_at = created_at + interval 30 seconds")
+    manifest = read_manifest(world / "warehouse" / "runs" / first_night.run_id)
+    plain_night(config())
+    stages = tables(f"select stage from run_stages where run_id = '{first_night.run_id}'")
+    assert {stage for (stage,) in stages} == set(manifest.stages)
 
 
 def test_rows_of_runs_that_are_gone_go_too(world: Path, first_night: Outcome, tables) -> None:

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -159,9 +158,9 @@ def _end_as_night(run_id: str) -> None:
 def test_a_refresh_says_so_too(held: Path) -> None:
     """What it takes over it reads from the published file."""
     trained = SimpleNamespace(model_run_id=held.resolve().stem)
-    run = Run(config(), "20270101T000000_000000")
+    run = Run(config(), "20270101T000000_000000", replaces=held.resolve().stem)
     with closing(connect(":memory:", config())) as connection, pytest.raises(WarehouseBusy):
-        reuse_earlier(connection, run, trained, None, datetime.now(UTC), Path("new.duckdb"))
+        reuse_earlier(connection, run, trained, None, Path("new.duckdb"))
     assert not Path("new.duckdb").exists()
 
 

@@ -76,6 +76,11 @@ def test_event_values_of_an_earlier_place_are_found(tmp_path: Path) -> None:
     assert (manifest.policy_type, manifest.event_weights) == ("ease", {"buy": 2.0})
 
 
+def test_a_new_manifest_is_what_its_maker_says() -> None:
+    manifest = a_manifest("20260101T030000_000000", metric="recall@5", policy_type="ease", event_weights={"buy": 2.0})
+    assert (manifest.metric, manifest.policy_type, manifest.event_weights) == ("recall@5", "ease", {"buy": 2.0})
+
+
 def test_a_manifest_of_a_later_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="of version 3, and this program knows 2"):
         read(tmp_path, VERSION_1 | {"version": 3})

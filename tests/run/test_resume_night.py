@@ -31,7 +31,7 @@ from tests.support.published_state import snapshot
 from tests.support.worlds import community_events, config, copy_world, make_world
 
 ROOT = Path(__file__).parents[2]
-ONCE = ("validate", "drift", "interactions", "matrix", "train", "evaluate", "refit")
+ONCE = ("drift", "interactions", "matrix", "train", "evaluate", "refit")
 
 
 class Died(BaseException):
@@ -90,7 +90,7 @@ def test_finished_stages_are_not_done_again(
         ({"publication": {"keep": 3}, "memory_limit": "2GB"}, set()),
         ({"evaluation": {"cutoffs": [5, 10], "max_users": 1000}}, {"matrix", "evaluate"}),
         ({"holdout": {"test_share": 0.3, "validation_share": 0.2}}, {"matrix", "train", "evaluate", "refit"}),
-        ({"validation": {"expectations": []}}, {"validate"}),
+        ({"validation": {"expectations": []}}, set()),
         ({"interactions": {"min_value": 5.0, "min_user_interactions": 2}}, {"interactions"}),
         ({"seed": 1}, {"train", "evaluate", "refit"}),
     ],

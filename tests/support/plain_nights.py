@@ -27,14 +27,16 @@ def as_function(task: Task, *arguments: Any, return_state: bool = False, **named
         return task.fn(*arguments, **named)
 
 
-def plain_flow(flow: Flow, *arguments: Any, has_report: bool = False, **named: Any) -> Any:
-    """What the flow returns. It writes a report if asked to, for that is a fifth of a small night's time."""
+def plain_flow(
+    flow: Flow, *arguments: Any, has_report: bool = False, return_state: bool = False, **named: Any
+) -> Any:
+    """What the flow returns, or its state. It writes a report only if asked to: that is a fifth of a night's time."""
     with pytest.MonkeyPatch.context() as patch, disable_run_logger():
         patch.setattr(Task, "__call__", as_function)
         if not has_report:
             patch.setattr(tasks.report.report, "write_report", lambda run, return_state: None)
         found = flow.fn(*arguments, **named)
-        return found.data if isinstance(found, State) else found
+        return found.data if isinstance(found, State) and not return_state else found
 
 
 def plain_night(

@@ -29,7 +29,7 @@ def leave_run(config: Config, run_id: str, ids: list[str]) -> list[str]:
     All that is new is written first, beside the old, and put into its place at the end: a kill tears nothing apart.
     """
     warehouse = Warehouse.of(config)
-    files, tables = RunFiles(warehouse.run_folder(run_id)), warehouse.tables(run_id)
+    files, tables = warehouse.files(run_id), warehouse.tables(run_id)
     parquet = [*sorted(files.folder.glob("*.parquet")), *sorted(warehouse.large_tables(run_id).glob("*.parquet"))]
     with warehouse.switching():
         _finish_replacing(warehouse, files)
@@ -142,7 +142,7 @@ def _parquet_has_them(connection: "DuckDBPyConnection", path: Path, ids: list[st
 
 
 def _tables_have_them(connection: "DuckDBPyConnection", path: Path, ids: list[str]) -> bool:
-    attach(connection, path, "published")
+    connection.execute(f"attach {literal(str(path))} as published (read_only)")
     query = "select exists (from published.{} where is_forgotten(user_id))"
     has_rows = any(first_row(connection, query.format(table))[0] for table in _tables_of_users(connection))
     return has_rows or bool(_redacted_results(connection, ids))

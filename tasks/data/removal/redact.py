@@ -8,7 +8,7 @@ from markupsafe import escape
 
 from tasks.errors import InputError
 from tasks.run.artifacts import RunFiles
-from tasks.run.durable import put_in_place, write_whole
+from tasks.run.durable import put_in_place, remove, write_whole
 from tasks.run.index import drop_index
 from tasks.run.manifest import read_manifest, write_manifest
 from tasks.run.warehouse import Warehouse
@@ -26,6 +26,8 @@ def redact_runs(warehouse: Warehouse, ids: list[str]) -> None:
             _redact_lines(path, "reason", ids)
     drop_index(warehouse)
     for files in map(RunFiles, sorted(warehouse.runs.glob("*/"))):
+        for left in files.folder.glob("*.new"):  # of a writer that was killed
+            remove(left)
         is_changed = _redact_manifest(files, ids)
         is_changed |= _redact_lines(files.log, "message", ids)
         is_changed |= _redact_validation(files.validation.path, ids)
