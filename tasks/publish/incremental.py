@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,6 +102,7 @@ def _keep(connection: "DuckDBPyConnection", whole: frozenset[str]) -> frozenset[
     return frozenset(tables)
 
 
+@cache
 def versions() -> dict[str, str]:
     """Of the software that computes what is published."""
     return {package: version(package) for package in PACKAGES}

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,12 @@ def sql(name: str, **parts: str) -> str:
 
     Raises ValueError for a part that the text does not have.
     """
-    text = resources.files("sql").joinpath(f"{name}.sql").read_text()
-    return fill(text, **parts) if parts else text
+    return fill(_text(name), **parts) if parts else _text(name)
+
+
+@cache
+def _text(name: str) -> str:
+    return resources.files("sql").joinpath(f"{name}.sql").read_text()
 
 
 def connect(

@@ -224,7 +224,7 @@ def test_what_comes_again_is_kept_out(two_nights: Config, logged: list[str]) -> 
     assert logged.count("starting from the spectrum") == 2, "those of the night before have not"
 
 
-@pytest.mark.parametrize("kill_at", range(7))
+@pytest.mark.parametrize("kill_at", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 4)), 3, 5, 6])
 def test_what_a_kill_left_the_next_run_finishes(
     kill_at: int, two_nights: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -179,7 +179,7 @@ def check_that_a_basket_is_scored_as_a_new_user_would_be(world: World) -> None:
         assert found == expected
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True,
+@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True,
           phases=[Phase.generate])  # fmt: skip
 @given(makings())
 def test_the_numbers_are_those_of_the_model(made: Made) -> None:

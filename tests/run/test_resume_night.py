@@ -240,6 +240,7 @@ def test_a_night_while_events_are_taken_in(world: Path) -> None:
     assert plain_night(config()).status == "published"
 
 
+@pytest.mark.slow
 def test_a_terminated_night_says_so(world: Path) -> None:
     import yaml
 
