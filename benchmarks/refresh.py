@@ -31,12 +31,12 @@ from tasks.model.train import refit, train
 from tasks.publish.materialize import materialize
 from tasks.publish.publish import publish
 from tasks.publish.rules import apply_rules
-from tasks.read.terminal import digest_of_tables
 from tasks.run.handles import Events, Interactions, Matrix, Rules
 from tasks.run.run import Run, open_run
 from tasks.settings.config import Config
 from tasks.settings.yaml_text import load_yaml
 from tests.support.plain_nights import events_of
+from tests.support.published_state import digest_of_tables
 
 N_USERS = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
 N_CATALOGUES = int(sys.argv[2]) if len(sys.argv) > 2 else 1

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.errors import InputError
@@ -119,20 +118,6 @@ def metrics(config: Config, run_id: str) -> str:
 def models(config: Config, run_id: str) -> str:
     """Every model that the run judged on the same test users, the best first, as text."""
     return _of_metrics(config, run_id, "queries/models", {})
-
-
-def digest_of_tables(config: Config, path: Path) -> str:
-    """Of the contents of all tables but the records of how runs went: equal for equal events, configuration and seed.
-
-    Rows count in any order, so that two files are equal if their sorted contents are.
-    """
-    import hashlib
-
-    with connect(path, config, read_only=True) as connection:
-        tables = [name for (name,) in connection.execute(sql("queries/data_tables")).fetchall()]
-        digest = "select count(*), sum(md5_number_lower(cast({0} as varchar))) from {0}"
-        contents = [(name, *first_row(connection, digest.format(name))) for name in tables]
-    return hashlib.sha256(repr(contents).encode()).hexdigest()
 
 
 def _of_metrics(config: Config, run_id: str, query: str, parameters: dict) -> str:

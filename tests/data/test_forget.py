@@ -21,7 +21,6 @@ from tasks.data.removal.redact import _redact_lines, without
 from tasks.errors import InputError, ValidationFailed, WarehouseBusy
 from tasks.publish.publication import roll_back
 from tasks.read.score import Scorer
-from tasks.read.terminal import digest_of_tables
 from tasks.report.report import find_report
 from tasks.run import durable as files
 from tasks.run.index import list_runs
@@ -33,6 +32,7 @@ from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
 from tasks.settings.source import IdSettings
 from tests.support.plain_nights import plain_flow, plain_night, plain_refresh, plain_republish
+from tests.support.published_state import digest_of_tables
 from tests.support.worlds import community_events, config, settings, write_world
 
 PERSON, OTHER = 'anna "x", o\'neil', "person-6"

@@ -10,13 +10,13 @@ import yaml
 from flows.cli import main
 from tasks.data.removal.withdraw import undo, withdraw
 from tasks.errors import InputError, RunUnderWay
-from tasks.read.terminal import digest_of_tables
 from tasks.run.index import list_runs
 from tasks.run.lock import locked
 from tasks.run.publications import publications
 from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
 from tests.support.plain_nights import plain_night, plain_refresh, plain_republish
+from tests.support.published_state import digest_of_tables
 from tests.support.worlds import community_events, config, settings
 
 SOURCE = {"events": "data/*ratings.parquet"}

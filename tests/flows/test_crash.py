@@ -12,10 +12,10 @@ import duckdb
 import polars as pl
 import pytest
 
-from tasks.read.terminal import digest_of_tables
 from tasks.run.index import list_runs
 from tasks.run.warehouse import Warehouse
 from tests.support.killed_nights import WORKERS, night
+from tests.support.published_state import digest_of_tables
 from tests.support.reading_processes import VERSION, readers
 from tests.support.worlds import community_events, config, write_world
 

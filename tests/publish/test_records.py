@@ -11,10 +11,10 @@ import tasks.publish.records
 import tasks.run.results
 import tasks.run.run
 from tasks.publish.publication import roll_back
-from tasks.read.terminal import digest_of_tables
 from tasks.run.handles import Outcome
 from tasks.run.manifest import read_manifest
 from tests.support.plain_nights import plain_night, plain_refresh
+from tests.support.published_state import digest_of_tables
 from tests.support.worlds import config
 
 RECORDS = ("run_metrics", "gate_checks", "run_stages")

@@ -17,7 +17,6 @@ from flows.cli import main
 from flows.refresh import refresh
 from tasks.errors import InputError
 from tasks.publish.contract import ContractBroken
-from tasks.read.terminal import digest_of_tables
 from tasks.report.report import find_report
 from tasks.run.handles import Outcome
 from tasks.run.index import list_runs
@@ -25,7 +24,7 @@ from tasks.run.lock import locked
 from tasks.run.manifest import read_manifest, write_manifest
 from tasks.run.warehouse import Warehouse
 from tests.support.plain_nights import plain_night, plain_refresh
-from tests.support.published_state import by_duckdb_1_5
+from tests.support.published_state import by_duckdb_1_5, digest_of_tables
 from tests.support.worlds import N_ITEMS, N_USERS, community_events, config, copy_world, make_world
 
 Tables = Callable[[str], list[tuple]]

@@ -17,7 +17,6 @@ from flows.data import ingest_alone
 from flows.nightly import nightly
 from tasks.errors import InputError
 from tasks.publish.publication import publish_again
-from tasks.read.terminal import digest_of_tables
 from tasks.run.handles import Outcome
 from tasks.run.index import list_runs
 from tasks.run.manifest import read_manifest
@@ -27,7 +26,7 @@ from tasks.settings.config import Config
 from tasks.settings.section import Section
 from tests.support.killed_nights import WORKERS, night
 from tests.support.plain_nights import plain_flow, plain_night
-from tests.support.published_state import snapshot
+from tests.support.published_state import digest_of_tables, snapshot
 from tests.support.worlds import community_events, config, copy_world, make_world
 
 ROOT = Path(__file__).parents[2]
