@@ -184,7 +184,7 @@ def test_segments_by_history_popularity_and_column_are_judged(world: Path, table
     assert found["history:1-8"] + found["history:>8"] == found["all"]
     high_floor = {"segments": segments | {"minimums": {"history:1-8": 0.99}}}
     outcome = plain_night(config(gate=high_floor))
-    assert outcome.status == "rejected" and "history:1-8" in outcome.reasons[0] and "the floor" in outcome.reasons[0]
+    assert outcome.status == "rejected" and "history:1-8" in outcome.reasons[0] and "vs. floor" in outcome.reasons[0]
 
 
 def test_a_column_that_is_not_there_is_said(world: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_published_night(nights: Nights) -> None:
     for words in (
         "What changed", f"Beside run {nights.run_ids[PUBLISHED]}", "Metrics", "The gate", "vs. popularity",
         "The last 2 nights", "Training loss", "nDCG of the validation users", "Validation", "events_are_unique()",
-        "Drift of this night", "gini", "Share of the catalogue", "How much goes to what is popular",
+        "Drift of the new events", "gini", "Share of the catalogue", "How much goes to what is popular",
         "Scores of the personal lists", "Five users", "because of", "Five items", "Configuration", "batch_size: 64",
     ):  # fmt: skip
         assert words in page.text, words
