@@ -313,7 +313,7 @@ def test_the_server_answers_nothing_to_whoever_does_not_know_its_auth_string(pla
 def test_a_rejected_night_is_announced_with_its_reason_in_the_first_line(place: Place) -> None:
     assert place.ends(place.run(gate={"minimums": {"ndcg@10": 1.5}})).name == "Rejected"
     alert = place.alert_of("Rejected")
-    assert alert["subject"].startswith("elsa nightly Rejected: ndcg＠10 is ") and "at least 1.5" in alert["subject"]
+    assert alert["subject"].startswith("elsa nightly Rejected: ndcg＠10 ") and "at least 1.5" in alert["subject"]
     assert "at least 1.5" in alert["body"].splitlines()[0]
 
 

@@ -381,6 +381,8 @@ def test_a_rollback_does_not_undo_what_is_published_meanwhile(
     two_nights: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
+    from tasks.publish import publication
+
     third: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr(publication, "require_tables", lambda *_: third.append(plain_night(config()).run_id))
