@@ -44,7 +44,7 @@ def _runs_to_read(connection: "DuckDBPyConnection", run: Run, runs: list[RunSumm
         since = [one for one in runs if _is_newer(run, one, made_at)]
         kept = [run_id for run_id in known if run_id not in {one.run_id for one in since}]
         for table in RECORDS:
-            rows = f"from earlier.{table} where list_contains($kept, run_id)"
+            rows = f"from earlier.{table} where run_id in (select unnest($kept))"
             connection.execute(f"create or replace temp table recorded_{table} as {rows}", {"kept": kept})
         return since
     except (InputError, duckdb.Error):  # none published, or damaged: it is replaced by what is made now
