@@ -24,7 +24,8 @@ from tasks.data.ingest import ingest
 from tasks.data.interactions import build_interactions
 from tasks.data.matrix import build_matrix
 from tasks.data.validate import validate
-from tasks.model.adopt import adopt
+from tasks.model.adopt import adopt_evaluation_model, adopt_model
+from tasks.model.champion import find_champion
 from tasks.model.evaluate import evaluate
 from tasks.model.gate import judge
 from tasks.model.train import refit, train
@@ -102,9 +103,12 @@ def night(config: Config) -> None:
     with open_run(config) as run:
         parts = prepared(run)
         watch_drift.fn(run, events_of(run))
-        verdict = judge.fn(run, evaluate.fn(run, chosen := train.fn(run, parts[2])))
+        _, _, matrix, rules = parts
+        champion = find_champion(run)
+        chosen = train.fn(run, matrix, champion)
+        verdict = judge.fn(run, evaluate.fn(run, matrix, rules, chosen, champion))
         assert verdict.is_accepted
-        publish.fn(run, materialize.fn(run, *parts, refit.fn(run, parts[2], chosen)))
+        publish.fn(run, materialize.fn(run, *parts, refit.fn(run, matrix, chosen, champion)))
 
 
 def refreshed(config: Config, is_full: bool) -> tuple[float, str]:
@@ -112,12 +116,13 @@ def refreshed(config: Config, is_full: bool) -> tuple[float, str]:
     reuse = (lambda *_: None) if is_full else tasks.publish.materialize.reuse_earlier
     with open_run(config) as run:
         parts = prepared(run)
-        model = adopt.fn(run, parts[2])
+        adopt_evaluation_model.fn(run, parts[2])
+        model = adopt_model.fn(run, parts[2])
         with patch.object(tasks.publish.materialize, "reuse_earlier", reuse):
             started = time.perf_counter()
             done = materialize.fn(run, *parts, model)
             seconds = time.perf_counter() - started
-        path = run.warehouse / "published" / done.path
+        path = run.warehouse.published / done.path
         digest = digest_of_tables(config, path)
         path.unlink()
     return seconds, digest
