@@ -35,16 +35,16 @@ def count_outside(query: str) -> tuple[int, list[int]]:
     connection = duckdb.connect()
     connection.execute(f"create table all_events as {query}")
     connection.execute(
-        "create view events as select *, night < getvariable('tonight') as is_accepted "
-        "from all_events where night <= getvariable('tonight')"
+        "create view events as select *, night < getvariable('newest') as is_accepted "
+        "from all_events where night <= getvariable('newest')"
     )
     connection.execute("create view new_events as select *, false as is_backfill from events where not is_accepted")
     connection.execute(sql("drift/history"))
     n_judged, outside = 0, [0] * len(WIDTHS)
     for (night,) in connection.execute("select distinct night from all_events order by night").fetchall():
-        connection.execute("set variable tonight = $night", {"night": night})
+        connection.execute("set variable newest = $night", {"night": night})
         observed = dict(connection.execute(sql("drift/profile")).fetchall())
-        rules = [limits(DriftSettings(width=width), "tonight") for width in WIDTHS]
+        rules = [limits(DriftSettings(width=width), "newest") for width in WIDTHS]
         bands = [connection.execute(sql("drift/bands"), one).fetchall() for one in rules]
         if bands[0] and bands[0][0][-1] >= DriftSettings().min_nights:
             n_judged += 1

@@ -1,4 +1,4 @@
-"""Events into one row per (user, item): what counts, how much, and what was merely seen."""
+"""Events into one row per (user, item): what counts and how much, and what was seen and does not count."""
 
 from typing import TYPE_CHECKING
 
@@ -59,7 +59,7 @@ def build_interactions(run: Run, events: Events) -> Interactions:
             f"{n_pairs - n_before:,} fall to {_weighing(run)}, {n_before - n_counting:,} to {_support(run)}"
         )
     get_run_logger().info(
-        "%s interactions of %s users and %s items count; %s pairs were merely seen",
+        "%s interactions of %s users and %s items count; %s pairs were seen and do not count",
         f"{n_counting:,}",
         f"{n_users:,}",
         f"{n_items:,}",

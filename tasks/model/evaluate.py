@@ -113,7 +113,7 @@ def _own_name(run: Run) -> str:
 
 
 def _alternatives(run: Run, own: "LinearModel", show: Callable[..., None]) -> "dict[str, LinearModel]":
-    """What could be run instead of own's ELSA: its low-rank part alone, and EASE where it fits."""
+    """What could be run instead of the run's ELSA: its low-rank part alone, and EASE where it fits."""
     import elsa_core
 
     policy = run.config.policy_configs.policy

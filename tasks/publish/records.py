@@ -38,11 +38,11 @@ def _runs_to_read(connection: "DuckDBPyConnection", run: Run, runs: list[RunSumm
     """Makes temp tables of the records of other runs, and returns those whose files are to be read."""
     import duckdb
 
-    known = [one.run_id for one in runs]
     try:
         made_at = _attach_published(connection, run)
         since = [one for one in runs if _is_newer(run, one, made_at)]
-        kept = [run_id for run_id in known if run_id not in {one.run_id for one in since}]
+        read = {one.run_id for one in since}
+        kept = [one.run_id for one in runs if one.run_id not in read]
         for table in RECORDS:
             rows = f"from earlier.{table} where run_id in (select unnest($kept))"
             connection.execute(f"create or replace temp table recorded_{table} as {rows}", {"kept": kept})

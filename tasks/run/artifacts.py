@@ -146,7 +146,7 @@ class RunFiles:
 
     @property
     def interactions(self) -> Frame:
-        """A row a pair of user_id and item_id, sorted; weight 0 where it was merely seen."""
+        """A row a pair of user_id and item_id, sorted; weight 0 where it was seen and does not count."""
         return Frame(self.folder / "interactions.parquet")
 
     @property

@@ -16,7 +16,7 @@ from tasks.errors import InputError
 from tasks.run.damage import LOST, in_words, name_damaged
 from tasks.run.durable import write_whole
 from tasks.run.lock import holder
-from tasks.run.manifest import REMAKES, Manifest, parse_manifest
+from tasks.run.manifest import Manifest, OfKind, parse_manifest
 from tasks.run.publications import publications
 from tasks.run.warehouse import Warehouse
 
@@ -24,7 +24,7 @@ Stamp = tuple[int, int]  # of a manifest: bytes, time of change in nanoseconds
 
 
 @dataclass
-class RunSummary:
+class RunSummary(OfKind):
     """What lists of runs show, and what later runs ask of earlier ones; fields as in `Manifest`.
 
     value     of `metric` on the test users, once the gate has judged it
@@ -52,14 +52,6 @@ class RunSummary:
         content = manifest.model_dump(include={field for field in cls.__dataclass_fields__ if field != "value"})
         content["stages"] = list(manifest.stages)
         return cls(**content, value=manifest.stages.get("gate", {}).get("value"))
-
-    @property
-    def is_night(self) -> bool:
-        return self.kind == "nightly"
-
-    @property
-    def is_refresh(self) -> bool:
-        return self.kind in REMAKES
 
 
 def all_runs(warehouse: Warehouse) -> tuple[list[RunSummary], dict[str, str]]:

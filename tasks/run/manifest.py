@@ -83,7 +83,23 @@ def _checked_as(kind: type[_Part]) -> AfterValidator:
     return AfterValidator(check)
 
 
-class Manifest(_Part):
+class OfKind:
+    """What a run was to do."""
+
+    kind: str
+
+    @property
+    def is_night(self) -> bool:
+        """Whether it was to train and judge a model, however far it came."""
+        return self.kind == "nightly"
+
+    @property
+    def is_refresh(self) -> bool:
+        """Whether it was to take over the model of another run, instead of training and judging its own."""
+        return self.kind in REMAKES
+
+
+class Manifest(_Part, OfKind):
     """The record of a run.
 
     kind           nightly, refresh, forget, withdraw, ingest or validate; `why` for those that a person asked for
@@ -123,16 +139,6 @@ class Manifest(_Part):
     published: dict[str, Identity] = Field(default_factory=dict)
     replacing: dict[str, Identity] = Field(default_factory=dict)
     config: Annotated[dict[str, Any], _checked_as(_Sections)]
-
-    @property
-    def is_night(self) -> bool:
-        """Whether the run was to train and judge a model, however far it came."""
-        return self.kind == "nightly"
-
-    @property
-    def is_refresh(self) -> bool:
-        """Whether the run was to take over the model of another one, instead of training and judging its own."""
-        return self.kind in REMAKES
 
 
 def _migrated(content: Any) -> Any:

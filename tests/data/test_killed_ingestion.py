@@ -105,7 +105,9 @@ def test_killed_at_random_moments(n_kills: int, world: Path) -> None:
     assert len(files) == N_FILES
     earlier = an_earlier_night(world)
     n_killed = 0
-    for number in range(n_kills):
+    for number in range(2 * n_kills):  # some may have ended before the kill
+        if n_killed == n_kills:
+            break
         for path in (world / "warehouse").glob("events.duckdb*"):
             path.unlink()
         if number % 2:  # the files replace others
@@ -115,4 +117,4 @@ def test_killed_at_random_moments(n_kills: int, world: Path) -> None:
         n_killed += kill(process)
         assert digest() == undisturbed
         assert ledger() == files
-    assert n_killed >= 0.5 * n_kills, "few were killed before they had ended"
+    assert n_killed == n_kills, "few were killed before they had ended"

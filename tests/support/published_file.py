@@ -1,6 +1,5 @@
 """A published file straight from a model and histories, without a night."""
 
-import json
 from pathlib import Path
 
 import duckdb
@@ -12,7 +11,9 @@ from elsa_core import Ease, Elsa
 from tasks.publish.materialize import materialize
 from tasks.run.database import sql
 from tasks.run.handles import Events, Interactions, Matrix, Rules, Trained
+from tasks.run.manifest import write_manifest
 from tasks.run.run import Run
+from tests.support.manifests import a_manifest
 from tests.support.worlds import config
 
 Ids = list[int] | list[str]
@@ -31,49 +32,53 @@ def write_published(
     rules: pl.DataFrame | None = None,
     **changes: dict,
 ) -> Path:
-    """The checked file of the model, histories X and what was merely seen; ids in ascending order. No Prefect."""
-    if isinstance(model, Ease):
-        changes["policy_configs"] = {"scoring_policy": {"policy_type": "ease"}}
-    else:
-        changes["policy_configs"] = {"embedding_policy": {"factors": model.item_embeddings.shape[1]}}
-    run = Run(config(warehouse=str(folder / "warehouse"), **changes), "20260101T000000_000000")
-    run.files.folder.mkdir(parents=True)
-    # as after the stages that files of all nights are gathered by
-    stages = {stage: {} for stage in ("ingest", "evaluate", "gate")}
-    manifest = {"run_id": run.run_id, "status": "running", "started_at": "2026-01-01T00:00:00+00:00", "reasons": [],
-                "replaces": None, "stages": stages, "measured": {}, "last_at": 0.0,
-                "config": run.config.model_dump()}  # fmt: skip
-    (run.files.folder / "manifest.json").write_text(json.dumps(manifest))
-    seen = X if seen is None else seen
-    for name, matrix in (("interactions", X), ("seen", seen)):
-        sparse.save_npz(run.files.folder / f"{name}.npz", matrix, compressed=False)
+    """The checked file of the model, the histories X, and all that users saw; ids in ascending order. No Prefect."""
+    run = _a_run(folder, model, changes)
     users, items = pl.Series("user_id", user_ids), pl.Series("item_id", item_ids)
-    users.to_frame().with_row_index("user_idx").write_parquet(run.files.folder / "users.parquet")
-    n_users = np.bincount(X.indices, minlength=X.shape[1])
-    items.to_frame().with_columns(n_users=pl.Series(n_users)).with_row_index("item_idx").write_parquet(
-        run.files.folder / "items.parquet"
-    )
-    row, column = seen.tocoo().coords
-    weight = np.asarray(X[row, column], dtype=np.float32)
-    pl.DataFrame({"user_id": users[row], "item_id": items[column], "weight": weight}).write_parquet(
-        run.files.folder / "interactions.parquet"
-    )
-    if rules is None:
-        rules = no_rules(items)
-    rules.write_parquet(run.files.folder / "rules.parquet")
+    _write_histories(run, X, X if seen is None else seen, users, items)
+    rules = no_rules(items) if rules is None else rules
+    run.files.rules.write(rules)
     _write_records(run)
-    model.save(run.files.folder / "model")
+    run.files.model.write(model)
     materialize.fn(
         run,
         Events(X.nnz, X.nnz, 0, 0, {}, 1, 1, ""),
-        Interactions("interactions.parquet", *X.shape, X.nnz, 0, ""),
+        Interactions(run.files.interactions.name, *X.shape, X.nnz, 0, ""),
         Matrix(*X.shape, X.nnz, X.shape[0], 0, 0, ""),
-        Rules("rules.parquet", len(rules), 0, ""),
+        Rules(run.files.rules.name, len(rules), 0, ""),
         Trained("model", run.run_id, None, 0, X.shape[1], 1, model.scale, None, None, "", "digest"),
     )
     final = folder / "current.duckdb"
     final.symlink_to(run.warehouse.unfinished_tables(run.run_id))
     return final
+
+
+def _a_run(folder: Path, model: Elsa | Ease, changes: dict) -> Run:
+    """As after the stages that the records of all runs are gathered by."""
+    policy = {"factors": model.factors} if isinstance(model, Elsa) else {"policy_type": "ease"}
+    policies = {"embedding_policy" if isinstance(model, Elsa) else "scoring_policy": policy}
+    own = config(warehouse=str(folder / "warehouse"), policy_configs=policies, **changes)
+    run = Run(own, "20260101T000000_000000")
+    run.files.folder.mkdir(parents=True)
+    stages: dict[str, dict] = {stage: {} for stage in ("ingest", "evaluate", "gate")}
+    write_manifest(
+        run.files.folder,
+        a_manifest(run.run_id, status="running", finished_at=None, stages=stages, measured={}),
+    )
+    return run
+
+
+def _write_histories(
+    run: Run, X: sparse.csr_array, seen: sparse.csr_array, users: pl.Series, items: pl.Series
+) -> None:
+    run.files.weights.write(X)
+    run.files.seen.write(seen)
+    run.files.users.write(users.to_frame().with_row_index("user_idx"))
+    n_users = pl.Series(np.bincount(X.indices, minlength=X.shape[1]))
+    run.files.items.write(items.to_frame().with_columns(n_users=n_users).with_row_index("item_idx"))
+    row, column = seen.tocoo().coords
+    weight = np.asarray(X[row, column], dtype=np.float32)
+    run.files.interactions.write(pl.DataFrame({"user_id": users[row], "item_id": items[column], "weight": weight}))
 
 
 def publish(folder: Path, ids: tuple[Ids, Ids]) -> np.ndarray:
