@@ -55,8 +55,8 @@ def _runs_to_read(connection: "DuckDBPyConnection", run: Run, runs: list[RunSumm
 def _is_newer(run: Run, one: RunSummary, made_at: datetime) -> bool:
     """Whether the published tables have not all of a run's records. Ids ascend, whatever the clock says."""
     is_later = run.replaces is None or one.run_id >= run.replaces
-    is_resumed = one.run_id == run.run_id or datetime.fromisoformat(one.started_at) >= made_at
-    return is_later or is_resumed
+    went_on_since = one.is_resumed and datetime.fromisoformat(one.started_at) >= made_at
+    return is_later or went_on_since or one.run_id == run.run_id
 
 
 def _forget_published(connection: "DuckDBPyConnection") -> None:

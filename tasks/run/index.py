@@ -40,6 +40,7 @@ class RunSummary(OfKind):
     reasons: list[str]
     replaces: str | None
     flow_run_id: str | None
+    is_resumed: bool
     pruned_at: str | None
     metric: str
     policy_type: str
