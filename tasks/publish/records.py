@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import InputError
 from tasks.run.database import attach, first_row
 from tasks.run.index import RunSummary, all_runs
+from tasks.run.manifest import read_manifest
 from tasks.run.quoting import literal
 from tasks.run.results import usable_parquet
 from tasks.run.run import Run
@@ -31,7 +32,7 @@ def open_records(connection: "DuckDBPyConnection", run: Run) -> None:
     checks = [of.gate_checks.path for of, done in files if "gate" in done]
     _combine(connection, run, "metrics", metrics, "run_metrics")
     _combine(connection, run, "gate_results", checks, "gate_checks")
-    _combine_stages(connection, read)
+    _combine_stages(connection, run, read)
 
 
 def _runs_to_read(connection: "DuckDBPyConnection", run: Run, runs: list[RunSummary]) -> list[RunSummary]:
@@ -89,22 +90,22 @@ def _combine(connection: "DuckDBPyConnection", run: Run, view: str, files: "list
     connection.execute(f"create temp view {view} as ({read}) union all by name ({recorded})")
 
 
-def _combine_stages(connection: "DuckDBPyConnection", read: list[RunSummary]) -> None:
+def _combine_stages(connection: "DuckDBPyConnection", run: Run, read: list[RunSummary]) -> None:
     import pyarrow as pa
 
     kinds = {"run_id": pa.string(), "stage": pa.string(), "finished_at": pa.string(), "seconds": pa.float64()}
     schema = pa.schema(kinds | {"rows": pa.int64(), "peak_bytes": pa.int64()})
-    connection.register("stages_read", pa.Table.from_pylist(_stages_of(read), schema))
+    connection.register("stages_read", pa.Table.from_pylist(_stages_of(run, read), schema))
     utc = "cast(finished_at as timestamptz) at time zone 'UTC'"
     rows = f"select * replace ({utc} as finished_at) from stages_read"
     connection.execute(f"create temp view stages as ({rows}) union all by name (from recorded_run_stages)")
 
 
-def _stages_of(runs: list[RunSummary]) -> list[dict[str, Any]]:
+def _stages_of(run: Run, runs: list[RunSummary]) -> list[dict[str, Any]]:
     """Time and memory of each finished stage, a row a stage, of every run that has ingested events."""
     return [
-        {"run_id": one.run_id, "stage": name} | taken
+        {"run_id": one.run_id, "stage": stage} | taken.model_dump()
         for one in runs
         if "ingest" in one.stages
-        for name, taken in one.measured.items()
+        for stage, taken in read_manifest(run.warehouse.run_folder(one.run_id)).measured.items()
     ]

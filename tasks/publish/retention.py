@@ -6,9 +6,7 @@ from tasks.run.durable import remove
 from tasks.run.index import RunSummary, all_runs
 from tasks.run.manifest import read_manifest, write_manifest
 from tasks.run.publications import publications
-from tasks.run.run import Run, moment_of
-
-LONG_AGO = datetime.min.replace(tzinfo=UTC)
+from tasks.run.run import LONG_AGO, Run, moment_of
 
 
 def prune(run: Run) -> list[str]:

@@ -8,9 +8,8 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from tasks.errors import InputError
 from tasks.run.damage import LOST, in_words, name_damaged
@@ -20,16 +19,17 @@ from tasks.run.manifest import Manifest, OfKind, parse_manifest
 from tasks.run.publications import publications
 from tasks.run.warehouse import Warehouse
 
-Stamp = tuple[int, int]  # of a manifest: bytes, time of change in nanoseconds
+Stamp = tuple[int, int]  # of a file: bytes, time of change in nanoseconds
+Entries = dict[str, tuple[Stamp, dict]]  # by run: its manifest's stamp, and its summary's fields
+_known: dict[Path, tuple[Stamp, Entries]] = {}  # indexes as this process read or wrote them last
 
 
 @dataclass
 class RunSummary(OfKind):
     """What lists of runs show, and what later runs ask of earlier ones; fields as in `Manifest`.
 
-    value     of `metric` on the test users, once the gate has judged it
-    stages    the finished ones
-    measured  finished_at, seconds, rows and peak_bytes of each
+    value   of `metric` on the test users, once the gate has judged it
+    stages  the finished ones
     """
 
     run_id: str
@@ -46,7 +46,6 @@ class RunSummary(OfKind):
     policy_type: str
     value: float | None
     stages: list[str]
-    measured: dict[str, dict[str, Any]]
 
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
@@ -84,9 +83,11 @@ def write_index(warehouse: Warehouse) -> None:
     """Brings the index up to date, where it is not; by whoever holds the warehouse's lock."""
     entries, _ = _look(warehouse)
     ended = {run_id: entry for run_id, entry in entries.items() if entry[1]["status"] != "running"}
-    if ended != _read(_index(warehouse)):
+    path = _index(warehouse)
+    if ended != _read(path):
         lines = "".join(json.dumps([run_id, *entry]) + "\n" for run_id, entry in ended.items())
-        write_whole(_index(warehouse), f"{_digest(lines)}\n{lines}")
+        write_whole(path, f"{_digest(lines)}\n{lines}")
+        _known[path] = _stamp(path) or (0, 0), ended
 
 
 def drop_index(warehouse: Warehouse) -> None:
@@ -99,65 +100,67 @@ def _index(warehouse: Warehouse) -> Path:
     return warehouse.runs / "index.jsonl"
 
 
-def _look(warehouse: Warehouse) -> tuple[dict[str, tuple[Stamp, dict]], dict[str, str]]:
+def _look(warehouse: Warehouse) -> tuple[Entries, dict[str, str]]:
     known, entries, damaged = _read(_index(warehouse)), {}, {}
-    for folder in _folders(warehouse.runs):
-        path = folder / "manifest.json"
-        stamp = _stamp(path)
-        if stamp is not None and folder.name in known and known[folder.name][0] == stamp:
-            entries[folder.name] = known[folder.name]
+    for run_id in _names_of_folders(warehouse.runs):
+        stamp = _stamp(f"{warehouse.runs}/{run_id}/manifest.json")  # a Path for each of them would cost more
+        if stamp is not None and run_id in known and known[run_id][0] == stamp:
+            entries[run_id] = known[run_id]
             continue
-        if stamp is None and not (folder / "log.jsonl").exists():
+        files = warehouse.files(run_id)
+        if stamp is None and not files.log.exists():
             continue  # no run of ours, or one that was killed before it began
         try:
-            manifest = parse_manifest(path)
-            if manifest.run_id != folder.name:
+            manifest = parse_manifest(files.manifest)
+            if manifest.run_id != run_id:
                 raise ValueError(f"it is the manifest of run {manifest.run_id!r:.40}")
-            entries[folder.name] = stamp or (0, 0), asdict(RunSummary.of(manifest))
+            entries[run_id] = stamp or (0, 0), asdict(RunSummary.of(manifest))
         except LOST as error:
-            damaged[folder.name] = in_words(error)
-            name_damaged(path, f"{damaged[folder.name]}; run {folder.name} is left out")
+            damaged[run_id] = in_words(error)
+            name_damaged(files.manifest, f"{damaged[run_id]}; run {run_id} is left out")
     return entries, damaged
 
 
-def _folders(path: Path) -> list[Path]:
+def _names_of_folders(path: Path) -> list[str]:
     """Those in the folder; none where it is not there yet. Raises InputError where it is no folder."""
     try:
         with os.scandir(path) as found:
-            return [path / name for name in sorted(one.name for one in found if one.is_dir())]
+            return sorted(one.name for one in found if one.is_dir())
     except FileNotFoundError:
         return []
     except NotADirectoryError:
         raise InputError(f"{path} must be a folder that this program made: move away what is there") from None
 
 
-def _stamp(path: Path) -> Stamp | None:
+def _stamp(path: str | Path) -> Stamp | None:
     """None where there is nothing, or a link that leads nowhere is not even that."""
     try:
-        status = path.stat()
+        status = os.stat(path)
     except OSError:
         return (0, 0) if os.path.lexists(path) else None
     return status.st_size, status.st_mtime_ns
 
 
-def _read(path: Path) -> dict[str, tuple[Stamp, dict]]:
+def _read(path: Path) -> Entries:
     stamp = _stamp(path)
-    return {} if stamp is None else _parse(path, stamp)
+    if stamp is None:
+        return {}
+    if _known.get(path, (None,))[0] != stamp:
+        _known[path] = stamp, _parse(path)
+    return _known[path][1]
 
 
-@lru_cache(maxsize=2)
-def _parse(path: Path, stamp: Stamp) -> dict[str, tuple[Stamp, dict]]:
-    """The entries; none of a damaged index. The same content, by its stamp, is parsed once."""
+def _parse(path: Path) -> Entries:
+    """The entries; none of a damaged index, nor one that an earlier version wrote with other fields."""
     try:
         digest, _, lines = path.read_text(encoding="utf-8").partition("\n")
         if digest != _digest(lines):
             return {}
         entries = (json.loads(line) for line in lines.splitlines())
-        found = {run_id: ((size, changed), entry) for run_id, (size, changed), entry in entries}
         return {
-            run_id: entry
-            for run_id, entry in found.items()
-            if entry[1].keys() == RunSummary.__dataclass_fields__.keys()
+            run_id: ((size, changed), entry)
+            for run_id, (size, changed), entry in entries
+            if entry.keys() == RunSummary.__dataclass_fields__.keys()
         }
     except LOST:
         return {}

@@ -26,6 +26,7 @@ from tasks.settings.config import Config
 
 RESERVED_BYTES = 65_536  # more than a manifest and a line of its log take
 RUN_ID = "%Y%m%dT%H%M%S_%f"
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 ODD_IN_PATHS = "'\"$?#%;*[\\"  # DuckDB or SQLAlchemy would read more into them
 _peaks: dict[str, PeakMemory] = {}  # of the runs that are open in this process
 
@@ -197,9 +198,9 @@ def _end(warehouse: Warehouse, run_id: str, status: str, reasons: tuple[str, ...
 
 def _new_run_folder(warehouse: Warehouse) -> str:
     """Makes a folder named after the time, behind all others whatever the clock says, and returns its name."""
-    earlier = [moment for path in warehouse.runs.glob("*/") if (moment := moment_of(path.name)) is not None]
-    now = max([datetime.now(UTC), *(moment + timedelta(microseconds=1) for moment in earlier)])
-    run_id = now.strftime(RUN_ID)
+    names = sorted((path.name for path in warehouse.runs.glob("*/")), reverse=True)
+    latest = next((moment for name in names if (moment := moment_of(name)) is not None), LONG_AGO)
+    run_id = max(datetime.now(UTC), latest + timedelta(microseconds=1)).strftime(RUN_ID)
     warehouse.run_folder(run_id).mkdir(parents=True)
     return run_id
 
