@@ -125,7 +125,7 @@ def _switch(warehouse: Warehouse, run_id: str, action: str, reason: str | None) 
     """
     warehouse.require_link()
     history, replaced = publications(warehouse), warehouse.current_run_id
-    new_link, record = warehouse.path / "current.duckdb.new", warehouse.publications
+    new_link, record = warehouse.next_current, warehouse.publications
     remove(new_link)
     new_link.symlink_to(warehouse.tables(run_id).relative_to(warehouse.path))
     new_link.replace(warehouse.current)

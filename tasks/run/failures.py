@@ -50,7 +50,7 @@ def refusal(path: Path | str, error: "Error", what: str, advice: str) -> "InputE
     if isinstance(error, duckdb.OutOfMemoryException) or any(sign in said for sign in FULL_DISK):
         return error
     if any(sign in said for sign in NO_ENTRY):
-        return InputError(f"{path} cannot be read: {said}. Mend that and run again")
+        return InputError(f"{path} cannot be read: {said}. Correct that and run again")
     return InputError(f"{path} {what}: {said}. {advice}")
 
 
@@ -111,7 +111,7 @@ def out_of_reach(error: Exception) -> str | None:
     if not (isinstance(error, OSError) or _comes_from(error, *READERS)):
         return None
     lines = (line for line in str(error).splitlines() if any(sign in line for sign in FULL_DISK + NO_ENTRY))
-    return next((f"{line}; mend that and run again" for line in lines), None)
+    return next((f"{line}; correct that and run again" for line in lines), None)
 
 
 def _unwritable(error: Exception, warehouse: Warehouse) -> str | None:

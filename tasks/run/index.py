@@ -83,7 +83,7 @@ def write_index(warehouse: Warehouse) -> None:
     """Brings the index up to date, where it is not; by whoever holds the warehouse's lock."""
     entries, _ = _look(warehouse)
     ended = {run_id: entry for run_id, entry in entries.items() if entry[1]["status"] != "running"}
-    path = _index(warehouse)
+    path = warehouse.index
     if ended != _read(path):
         lines = "".join(json.dumps([run_id, *entry]) + "\n" for run_id, entry in ended.items())
         write_whole(path, f"{_digest(lines)}\n{lines}")
@@ -92,16 +92,12 @@ def write_index(warehouse: Warehouse) -> None:
 
 def drop_index(warehouse: Warehouse) -> None:
     """Its reasons may hold what was just taken out of the manifests."""
-    for path in warehouse.runs.glob(f"{_index(warehouse).name}*"):
+    for path in warehouse.runs.glob(f"{warehouse.index.name}*"):
         path.unlink(missing_ok=True)
 
 
-def _index(warehouse: Warehouse) -> Path:
-    return warehouse.runs / "index.jsonl"
-
-
 def _look(warehouse: Warehouse) -> tuple[Entries, dict[str, str]]:
-    known, entries, damaged = _read(_index(warehouse)), {}, {}
+    known, entries, damaged = _read(warehouse.index), {}, {}
     for run_id in _names_of_folders(warehouse.runs):
         stamp = _stamp(f"{warehouse.runs}/{run_id}/manifest.json")  # a Path for each of them would cost more
         if stamp is not None and run_id in known and known[run_id][0] == stamp:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError
 
 from tasks.errors import InputError
+from tasks.run.artifacts import RunFiles
 from tasks.run.damage import LOST, in_words
 from tasks.run.durable import write_whole
 from tasks.run.warehouse import Warehouse
@@ -173,7 +174,7 @@ def _kind(content: dict, stages: dict) -> str:
 
 def read_manifest(folder: Path) -> Manifest:
     """Raises InputError that says why the manifest cannot be used, what follows from that and what to do."""
-    path = folder / "manifest.json"
+    path = RunFiles(folder).manifest
     try:
         return parse_manifest(path)
     except LOST as error:
@@ -194,7 +195,7 @@ def parse_manifest(path: Path) -> Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """All or nothing, as `write_whole` writes."""
-    write_whole(folder / "manifest.json", json.dumps(manifest.model_dump(mode="json"), indent=1))
+    write_whole(RunFiles(folder).manifest, json.dumps(manifest.model_dump(mode="json"), indent=1))
 
 
 def _cure(folder: Path) -> str:

@@ -35,6 +35,11 @@ class Warehouse:
         return self.path / "current.duckdb"
 
     @property
+    def next_current(self) -> Path:
+        """The link that takes its place in a switch."""
+        return self.path / "current.duckdb.new"
+
+    @property
     def lock(self) -> Path:
         """Held by the one run at work."""
         return self.path / "lock"
@@ -47,6 +52,11 @@ class Warehouse:
     @property
     def runs(self) -> Path:
         return self.path / "runs"
+
+    @property
+    def index(self) -> Path:
+        """A shortcut to what the manifests say."""
+        return self.runs / "index.jsonl"
 
     @property
     def published(self) -> Path:

@@ -595,7 +595,7 @@ def test_an_error_that_only_names_the_warehouse_is_no_damage(world: Path, withou
 
 @pytest.mark.parametrize(("said", "kind", "words"), [
     ('Could not write file "tmp/x": No space left on device', duckdb.IOException, "No space left"),
-    ('Cannot open file "x.parquet": Permission denied', InputError, "Permission denied. Mend that and run again"),
+    ('Cannot open file "x.parquet": Permission denied', InputError, "Permission denied. Correct that and run again"),
     ('Could not set lock on file "x"', WarehouseBusy, "a.duckdb"),
     ("Could not read enough bytes from file", InputError, "is damaged: .*backup"),
     ("Corrupt database file: computed checksum 9 does not match", InputError, "is damaged: .*backup"),
