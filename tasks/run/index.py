@@ -7,7 +7,7 @@ only ever a shortcut: a damaged one is ignored, and the next run writes it again
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -20,11 +20,11 @@ from tasks.run.publications import publications
 from tasks.run.warehouse import Warehouse
 
 Stamp = tuple[int, int]  # of a file: bytes, time of change in nanoseconds
-Entries = dict[str, tuple[Stamp, dict]]  # by run: its manifest's stamp, and its summary's fields
+Entries = dict[str, tuple[Stamp, "RunSummary"]]  # by run, with its manifest's stamp
 _known: dict[Path, tuple[Stamp, Entries]] = {}  # indexes as this process read or wrote them last
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunSummary(OfKind):
     """What lists of runs show, and what later runs ask of earlier ones; fields as in `Manifest`.
 
@@ -54,10 +54,13 @@ class RunSummary(OfKind):
         return cls(**content, value=manifest.stages.get("gate", {}).get("value"))
 
 
+FIELDS = list(RunSummary.__dataclass_fields__)
+
+
 def all_runs(warehouse: Warehouse) -> tuple[list[RunSummary], dict[str, str]]:
     """All runs, oldest first, as their manifests say; and by run what is wrong with the others, which are named."""
     entries, damaged = _look(warehouse)
-    return [RunSummary(**entry) for _, entry in entries.values()], damaged
+    return [run for _, run in entries.values()], damaged
 
 
 def runs_as_they_stand(warehouse: Warehouse) -> tuple[list[RunSummary], dict[str, str]]:
@@ -67,12 +70,9 @@ def runs_as_they_stand(warehouse: Warehouse) -> tuple[list[RunSummary], dict[str
     runs, damaged = all_runs(warehouse)
     running = [run.run_id for run in runs if run.status == "running"]
     at_work = None if held is None else held.get("run_id", max(running, default=None))
-    for run in runs:
-        if run.run_id in published:
-            run.status = "published"  # whatever happened after the switch
-        elif run.status == "running" and run.run_id != at_work:
-            run.status = "died"
-    return runs, damaged
+    statuses = {run_id: "died" for run_id in running if run_id != at_work}
+    statuses |= {run_id: "published" for run_id in published if run_id}  # whatever happened after the switch
+    return [replace(run, status=statuses.get(run.run_id, run.status)) for run in runs], damaged
 
 
 def list_runs(warehouse: Warehouse) -> list[RunSummary]:
@@ -82,11 +82,12 @@ def list_runs(warehouse: Warehouse) -> list[RunSummary]:
 def write_index(warehouse: Warehouse) -> None:
     """Brings the index up to date, where it is not; by whoever holds the warehouse's lock."""
     entries, _ = _look(warehouse)
-    ended = {run_id: entry for run_id, entry in entries.items() if entry[1]["status"] != "running"}
+    ended = {run_id: entry for run_id, entry in entries.items() if entry[1].status != "running"}
     path = warehouse.index
     if ended != _read(path):
-        lines = "".join(json.dumps([run_id, *entry]) + "\n" for run_id, entry in ended.items())
-        write_whole(path, f"{_digest(lines)}\n{lines}")
+        found = [[*stamp, *vars(run).values()] for stamp, run in ended.values()]
+        content = json.dumps([FIELDS, *found])
+        write_whole(path, f"{_digest(content)}\n{content}")
         _known[path] = _stamp(path) or (0, 0), ended
 
 
@@ -110,7 +111,7 @@ def _look(warehouse: Warehouse) -> tuple[Entries, dict[str, str]]:
             manifest = parse_manifest(files.manifest)
             if manifest.run_id != run_id:
                 raise ValueError(f"it is the manifest of run {manifest.run_id!r:.40}")
-            entries[run_id] = stamp or (0, 0), asdict(RunSummary.of(manifest))
+            entries[run_id] = stamp or (0, 0), RunSummary.of(manifest)
         except LOST as error:
             damaged[run_id] = in_words(error)
             name_damaged(files.manifest, f"{damaged[run_id]}; run {run_id} is left out")
@@ -149,18 +150,15 @@ def _read(path: Path) -> Entries:
 def _parse(path: Path) -> Entries:
     """The entries; none of a damaged index, nor one that an earlier version wrote with other fields."""
     try:
-        digest, _, lines = path.read_text(encoding="utf-8").partition("\n")
-        if digest != _digest(lines):
+        digest, _, content = path.read_text(encoding="utf-8").partition("\n")
+        fields, *found = json.loads(content) if digest == _digest(content) else [[]]
+        if fields != FIELDS:
             return {}
-        entries = (json.loads(line) for line in lines.splitlines())
-        return {
-            run_id: ((size, changed), entry)
-            for run_id, (size, changed), entry in entries
-            if entry.keys() == RunSummary.__dataclass_fields__.keys()
-        }
+        runs = (((size, changed), RunSummary(*values)) for size, changed, *values in found)
+        return {run.run_id: (stamp, run) for stamp, run in runs}
     except LOST:
         return {}
 
 
-def _digest(lines: str) -> str:
-    return hashlib.sha256(lines.encode()).hexdigest()
+def _digest(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()

@@ -56,7 +56,7 @@ class Warehouse:
     @property
     def index(self) -> Path:
         """A shortcut to what the manifests say."""
-        return self.runs / "index.jsonl"
+        return self.runs / "index.json"
 
     @property
     def published(self) -> Path:

@@ -336,7 +336,7 @@ def test_damaged_tables_are_named_and_stop_neither_forgetting_nor_later_nights(t
 def test_copies_that_killed_writers_left_are_removed(two_nights: Config) -> None:
     warehouse = Warehouse(Path(two_nights.warehouse).absolute())
     current = warehouse.run_folder(warehouse.current_run_id)
-    left = [warehouse.runs / "index.jsonl.0a.new", current / "manifest.json.0b.new", current / "log.jsonl.0c.new"]
+    left = [warehouse.runs / "index.json.0a.new", current / "manifest.json.0b.new", current / "log.jsonl.0c.new"]
     for path in left:
         path.write_text(f"a reason that names {PERSON}")
     forget(two_nights, [PERSON])

@@ -71,7 +71,7 @@ def test_a_run_at_work_is_not_in_it(warehouse: Warehouse) -> None:
     at_work = sorted(warehouse.runs.glob("*/"))[0]
     write_manifest(at_work, read_manifest(at_work).model_copy(update={"status": "running"}))
     write_index(warehouse)
-    assert at_work.name not in (warehouse.runs / "index.jsonl").read_text()
+    assert at_work.name not in (warehouse.runs / "index.json").read_text()
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_run_at_work_is_not_in_it(warehouse: Warehouse) -> None:
 def test_a_damaged_index_is_ignored_and_written_again(damage, warehouse: Warehouse) -> None:
     before = all_runs(warehouse)
     write_index(warehouse)
-    index = warehouse.runs / "index.jsonl"
+    index = warehouse.runs / "index.json"
     whole = index.read_text()
     index.write_text(damage(whole))
     assert all_runs(warehouse) == before
