@@ -51,6 +51,7 @@ SABOTAGE = {
         update user_topk set item_id = (select min(item_id) from user_items where user_id = 5 and weight = 0)
         where user_id = 5 and rank = 2
     """,
+    "popular_items_are_whole": "delete from popular_items where rank = 4",
     "personal_comes_first": "update user_topk set source = 'popular' where user_id = 5 and rank = 2",
     "ranks_have_no_gaps": "update user_topk set rank = 11 where user_id = 5 and rank = 10",
     "neighbors_are_complete": "delete from item_neighbors where item_id = 3 and rank = 5",
