@@ -266,7 +266,7 @@ def test_a_web_page_learns_nothing_from_the_server_and_starts_nothing(place: Pla
     query = f"copy (select 1) to '{stolen}'; select 1 as user_id, 1 as item_id"
     text = place.settings | {"source": {"query": query}}
     api = place.environment["PREFECT_API_URL"]
-    with httpx.Client() as page:
+    with httpx.Client(timeout=60) as page:
         for headers in FOREIGN:
             for path, body in [
                 ("/deployments/filter", {}),
@@ -291,11 +291,11 @@ def test_the_server_answers_nothing_to_whoever_does_not_know_its_auth_string(pla
     from websockets.sync.client import connect
 
     api = place.environment["PREFECT_API_URL"]
-    with httpx.Client(auth=tuple(place.auth.split(":"))) as client:
+    with httpx.Client(auth=tuple(place.auth.split(":")), timeout=60) as client:
         paths = client.get(f"{api}/openapi.json").json()["paths"]
     methods = [(method, path.removeprefix("/api")) for path, found in paths.items() for method in found]
     assert len(methods) > 150
-    with httpx.Client() as client:
+    with httpx.Client(timeout=60) as client:
         answered = {
             path: client.request(method, api + path.replace("{", "").replace("}", "")).status_code
             for method, path in [*methods, ("get", "/openapi.json"), ("get", "/docs"), ("post", "/health")]
