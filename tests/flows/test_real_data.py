@@ -16,7 +16,6 @@ from tasks.run.run import open_run
 from tasks.settings.config import Config
 from tasks.settings.load import read_config
 from tests.support.ingestion import stored
-from tests.support.plain_nights import events_of
 from tests.support.worlds import config as config_with
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +78,7 @@ def replay(nights: list[list[Path]], warehouse: Path) -> tuple[str, int]:
         with open_run(config) as run:
             handle = ingest.fn(run)
     with open_run(config) as run:
-        return build_interactions.fn(run, events_of(run)).digest, handle.n_files
+        return build_interactions.fn(run, handle).digest, handle.n_files
 
 
 @pytest.mark.slow
