@@ -20,6 +20,7 @@ from prefect.logging import disable_run_logger
 import tasks.publish.materialize
 from tasks.data.demo import write_demo_data
 from tasks.data.drift import watch_drift
+from tasks.data.holdout import hold_out
 from tasks.data.ingest import ingest
 from tasks.data.interactions import build_interactions
 from tasks.data.matrix import build_matrix
@@ -104,7 +105,7 @@ def night(config: Config) -> None:
         parts = prepared(run)
         watch_drift.fn(run, events_of(run))
         _, _, matrix, rules = parts
-        champion = find_champion(run)
+        champion = find_champion(run, matrix)
         chosen = train.fn(run, matrix, champion)
         verdict = judge.fn(run, evaluate.fn(run, matrix, rules, chosen, champion))
         assert verdict.is_accepted
@@ -133,7 +134,8 @@ def prepared(run: Run) -> tuple[Events, Interactions, Matrix, Rules]:
     validate.fn(run, events_of(run))
     rules = apply_rules.fn(run, events_of(run))
     interactions = build_interactions.fn(run, events_of(run))
-    return events, interactions, build_matrix.fn(run, interactions), rules
+    holdout = hold_out.fn(run, events_of(run), interactions)
+    return events, interactions, build_matrix.fn(run, interactions, holdout), rules
 
 
 if __name__ == "__main__":

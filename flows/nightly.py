@@ -6,6 +6,7 @@ from prefect.states import Completed, State
 from flows.hooks import record_end
 from tasks.data.drift import watch_drift
 from tasks.data.expectations import check_expectations
+from tasks.data.holdout import hold_out
 from tasks.data.ingest import ingest
 from tasks.data.interactions import build_interactions
 from tasks.data.matrix import build_matrix
@@ -41,9 +42,10 @@ def nightly(config: GivenConfig, resume: str | None = None, force_reason: str | 
         drift = watch_drift(run, events)
         rules = apply_rules(run, events)
         interactions = build_interactions(run, events)
-        matrix = build_matrix(run, interactions)
+        holdout = hold_out(run, events, interactions)
+        matrix = build_matrix(run, interactions, holdout)
         check_candidates(run, matrix, rules)
-        champion = find_champion(run)
+        champion = find_champion(run, matrix)
         evaluation_model = train.with_options(timeout_seconds=limit)(run, matrix, champion)
         evaluation = evaluate(run, matrix, rules, evaluation_model, champion)
         verdict = judge(run, evaluation, force_reason)

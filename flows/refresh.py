@@ -5,6 +5,7 @@ from prefect.states import Completed, State
 
 from flows.hooks import record_end
 from tasks.data.expectations import check_expectations
+from tasks.data.holdout import hold_out
 from tasks.data.ingest import ingest, take_stock
 from tasks.data.interactions import build_interactions
 from tasks.data.matrix import build_matrix
@@ -63,7 +64,7 @@ def republish(config: Config, kind: str, why: str) -> str:
 def _publish_with_published_model(run: Run, events: Events) -> None:
     rules = apply_rules(run, events)
     interactions = build_interactions(run, events)
-    matrix = build_matrix(run, interactions)
+    matrix = build_matrix(run, interactions, hold_out(run, events, interactions))
     check_candidates(run, matrix, rules)
     adopt_evaluation_model(run, matrix)
     model = adopt_model(run, matrix)

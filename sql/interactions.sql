@@ -1,9 +1,15 @@
 -- grain: one row per (user_id, item_id) that the user ever had an event with
+-- only of events before $before, if it is given
 -- weight: the strongest of the pair's events, faded by its age at the newest event; 0 where none of them counts
 -- first_at, last_at: the first and the last event that counts
 create or replace temp table interactions as
-with newest as (
-    select max(timestamp) as newest_at from warehouse.events
+with events as (
+    select * from warehouse.events
+    where $before is null or timestamp < cast($before as timestamp)
+),
+
+newest as (
+    select max(timestamp) as newest_at from events
 ),
 
 weighted as (
@@ -17,7 +23,7 @@ weighted as (
             else coalesce($event_weights[list_position($event_types, event_type)], 0)
         end as weight,
         epoch(newest_at - timestamp) / 86400 as age_days
-    from warehouse.events
+    from events
     cross join newest
 ),
 

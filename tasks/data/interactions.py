@@ -1,5 +1,6 @@
 """Events into one row per (user, item): what counts and how much, and what was seen and does not count."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from prefect import get_run_logger
@@ -11,6 +12,7 @@ from tasks.run.progress import working
 from tasks.run.quoting import literal
 from tasks.run.run import Run
 from tasks.run.stage import stage
+from tasks.settings.training import InteractionSettings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -22,28 +24,15 @@ MAX_HALF_LIVES = 20  # an older event counts as one of this age, a millionth, so
 @stage("interactions", reads=("interactions", "event_weights"))
 def build_interactions(run: Run, events: Events) -> Interactions:
     """Writes interactions.parquet, sorted by user and item. Raises InputError if nothing is left that counts."""
-    rules = run.config.interactions
-    weights = run.config.event_weights
+    rules, weights = run.config.interactions, run.config.event_weights
     written = run.files.interactions
     with working("interactions"), connect(":memory:", run.config) as connection:
         attach(connection, run.warehouse.events, "warehouse")
-        connection.execute(
-            sql("interactions"),
-            {
-                "min_value": rules.min_value,
-                "event_types": list(weights),
-                "event_weights": list(weights.values()),
-                "half_life_days": rules.half_life_days,
-                "max_half_lives": MAX_HALF_LIVES,
-                "binarize": rules.binarize,
-            },
-        )
         _warn_of_unknown_types(connection, list(weights))
-        n_before = first_row(connection, sql("interaction_counts"))[1]
-        n_capped = _cap_users(connection, rules.max_user_interactions)
-        support = {"min_users": rules.min_item_interactions, "min_items": rules.min_user_interactions}
-        while first_row(connection, sql("drop_rare"), support)[0]:
-            pass
+        n_before, n_capped = pair_up(connection, rules, weights)
+        if n_capped:
+            most = rules.max_user_interactions
+            get_run_logger().warning(f"{n_capped:,} users have more than {most:,} items; their latest ones count")
         n_pairs, n_counting, n_users, n_items = first_row(connection, sql("interaction_counts"))
         if not n_counting:
             raise InputError(
@@ -81,6 +70,34 @@ def _support(run: Run) -> str:
     return " or ".join(f"{name}={limit}" for name, limit in limits.items() if limit is not None)
 
 
+def pair_up(
+    connection: "DuckDBPyConnection",
+    rules: InteractionSettings,
+    weights: dict[str, float],
+    before: datetime | None = None,
+) -> tuple[int, int]:
+    """Makes the temp table `interactions` from the attached events, or those before a moment.
+
+    Returns how many pairs count before the cap and the minimum supports, and how many users the cap hits.
+    """
+    parameters = {
+        "before": before,
+        "min_value": rules.min_value,
+        "event_types": list(weights),
+        "event_weights": list(weights.values()),
+        "half_life_days": rules.half_life_days,
+        "max_half_lives": MAX_HALF_LIVES,
+        "binarize": rules.binarize,
+    }
+    connection.execute(sql("interactions"), parameters)
+    n_before = first_row(connection, sql("interaction_counts"))[1]
+    n_capped = _cap_users(connection, rules.max_user_interactions)
+    support = {"min_users": rules.min_item_interactions, "min_items": rules.min_user_interactions}
+    while first_row(connection, sql("drop_rare"), support)[0]:
+        pass
+    return n_before, n_capped
+
+
 def _cap_users(connection: "DuckDBPyConnection", most: int | None) -> int:
     """Lets only the latest of a user's pairs count, if there is a limit, and returns how many users it hits."""
     if most is None:
@@ -88,7 +105,6 @@ def _cap_users(connection: "DuckDBPyConnection", most: int | None) -> int:
     n_capped = first_row(connection, sql("users_above_cap"), {"most": most})[0]
     if n_capped:
         connection.execute(sql("cap_users"), {"most": most})
-        get_run_logger().warning(f"{n_capped:,} users have more than {most:,} items; their latest ones count")
     return n_capped
 
 

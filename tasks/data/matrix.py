@@ -1,4 +1,4 @@
-"""Interactions into sparse matrices, and who is held out."""
+"""Interactions into sparse matrices: what is published from, and what evaluation models are shown and asked for."""
 
 import hashlib
 from typing import TYPE_CHECKING
@@ -7,8 +7,7 @@ from prefect import get_run_logger
 
 from tasks.errors import InputError
 from tasks.run.artifacts import RunFiles, Sparse
-from tasks.run.database import connect, sql
-from tasks.run.handles import Interactions, Matrix
+from tasks.run.handles import Holdout, Interactions, Matrix
 from tasks.run.progress import working
 from tasks.run.run import Run
 from tasks.run.stage import stage
@@ -19,14 +18,14 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 
-@stage("matrix", reads=("holdout", "evaluation.max_users"))
-def build_matrix(run: Run, interactions: Interactions) -> Matrix:
+@stage("matrix", reads=("evaluation.max_users",))
+def build_matrix(run: Run, interactions: Interactions, holdout: Holdout) -> Matrix:
     """Writes what `handles.Matrix` names. Rows are all users, columns the items that count."""
-    with working("holdout"):
-        pairs = _split(run)
+    with working("matrices"):
+        pairs = run.files.holdout.read()
         users, items = _users_and_items(pairs)
         pairs = (
-            pairs.drop("position", "split")
+            pairs.drop("position", "split", "is_trained_on")
             .join(users.select("user_id", "user_idx"), on="user_id")
             .join(items.select("item_id", "item_idx"), on="item_id")
             .sort("user_idx", "item_idx")
@@ -44,23 +43,12 @@ def build_matrix(run: Run, interactions: Interactions) -> Matrix:
     )
     n_users, n_items = matrices[files.weights].shape
     counts = (n_users, n_items, interactions.n_counting, n_train, n_validation, n_test)
-    handle = Matrix(*counts, digest.hexdigest())
+    handle = Matrix(*counts, holdout.window_start, digest.hexdigest())
     get_run_logger().info(
         f"{handle.n_users:,} users × {handle.n_items:,} items; {handle.n_train_users:,} train, "
         f"{handle.n_validation_users:,} validate, {handle.n_test_users:,} test"
     )
     return handle
-
-
-def _split(run: Run) -> "pl.DataFrame":
-    """A row a pair of user and item: in which split the user is, and whether the pair is a target there."""
-    import polars as pl
-
-    rules = run.config.holdout
-    shares = {name: getattr(rules, name) for name in ("salt", "test_share", "validation_share", "target_share")}
-    with connect(":memory:", run.config) as connection:
-        parameters = {"interactions": str(run.files.interactions)} | shares
-        return pl.DataFrame(connection.sql(sql("holdout"), params=parameters).to_arrow_table())
 
 
 def _users_and_items(pairs: "pl.DataFrame") -> "tuple[pl.DataFrame, pl.DataFrame]":
@@ -71,7 +59,9 @@ def _users_and_items(pairs: "pl.DataFrame") -> "tuple[pl.DataFrame, pl.DataFrame
     items = pairs.filter(counts).group_by("item_id").agg(n_users=pl.len()).sort("item_id").with_row_index("item_idx")
     users = (
         pairs.group_by("user_id")
-        .agg(pl.first("split", "position"), n_items=counts.sum(), n_targets=pl.col("is_target").sum())
+        .agg(
+            pl.first("split", "position", "is_trained_on"), n_items=counts.sum(), n_targets=pl.col("is_target").sum()
+        )
         .sort("user_id")
         .with_row_index("user_idx")
     )
@@ -86,18 +76,20 @@ def _matrices(
     import polars as pl
 
     files: RunFiles = run.files
-    X = _csr(pairs.filter(pl.col("weight") > 0), shape)
+    known = _csr(pairs.filter(pl.col("known_weight") > 0), shape, "known_weight")
     targets = _csr(pairs.filter("is_target"), shape)
-    matrices = {files.weights: X, files.seen: _csr(pairs.with_columns(weight=pl.lit(1, pl.Float32)), shape)}
-    trains = ((users["split"] == "train") & (users["n_items"] > 1)).any()
+    matrices = {
+        files.weights: _csr(pairs.filter(pl.col("weight") > 0), shape),
+        files.seen: _csr(pairs.with_columns(weight=pl.lit(1, pl.Float32)), shape),
+    }
+    trained_on = np.flatnonzero(users["is_trained_on"])
+    matrices[files.train] = known[trained_on]
+    trains = bool((np.diff(matrices[files.train].indptr) > 1).any())
     _require(run, trains, users.height, "train on", "test_share")
-    matrices[files.train] = X[np.flatnonzero(users["split"] == "train")]
     for split, purpose in (("validation", "validate with"), ("test", "test with")):
         rows = _users_to_rank(users, split, run.config.evaluation.max_users)
         _require(run, len(rows) > 0, users.height, purpose, f"{split}_share")
-        fold_in = X[rows] - targets[rows]
-        fold_in.eliminate_zeros()
-        matrices |= {files.fold_in(split): fold_in, files.targets(split): targets[rows]}
+        matrices |= {files.fold_in(split): known[rows], files.targets(split): targets[rows]}
     return matrices
 
 
@@ -115,7 +107,7 @@ def _users_to_rank(users: "pl.DataFrame", split: str, max_users: int) -> "np.nda
     return found["user_idx"].sort().to_numpy()
 
 
-def _csr(pairs: "pl.DataFrame", shape: tuple[int, int]) -> "csr_array":
+def _csr(pairs: "pl.DataFrame", shape: tuple[int, int], weight: str = "weight") -> "csr_array":
     """A float32 CSR matrix from pairs that are sorted by user_idx and item_idx."""
     import numpy as np
     from scipy import sparse
@@ -123,7 +115,7 @@ def _csr(pairs: "pl.DataFrame", shape: tuple[int, int]) -> "csr_array":
     index = sparse.get_index_dtype(maxval=max(len(pairs), *shape))
     indptr = np.zeros(shape[0] + 1, dtype=index)
     np.cumsum(np.bincount(pairs["user_idx"].to_numpy(), minlength=shape[0]), out=indptr[1:])
-    return sparse.csr_array((pairs["weight"].to_numpy(), pairs["item_idx"].to_numpy().astype(index), indptr), shape)
+    return sparse.csr_array((pairs[weight].to_numpy(), pairs["item_idx"].to_numpy().astype(index), indptr), shape)
 
 
 def _require(run: Run, is_there: bool, n_users: int, purpose: str, key: str) -> None:

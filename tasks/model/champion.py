@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from tasks.run.artifacts import ModelFolder
-from tasks.run.handles import Champion
+from tasks.run.handles import Champion, Matrix
 from tasks.run.integrity import require_files
 from tasks.run.manifest import Manifest, read_manifest
 from tasks.run.run import Run
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from elsa_core import LinearModel
 
 
-def find_champion(run: Run) -> Champion:
+def find_champion(run: Run, matrix: Matrix) -> Champion:
     """The run that was published when this one was opened, and what its models are good for here."""
     if run.replaces is None:
         return Champion(None, "none is published yet")
@@ -22,9 +22,26 @@ def find_champion(run: Run) -> Champion:
     if not (files.evaluation_model.exists and files.model.exists):
         return Champion(None, f"the published run {run.replaces} has no models any more")
     manifest = read_manifest(files.folder)
-    if manifest.config["holdout"] != run.config.holdout.model_dump(mode="json"):
-        return Champion(None, f"the published run {run.replaces} held out other users")
+    if why := _why_it_has_seen(run, manifest, matrix):
+        return Champion(None, why)
     return Champion(run.replaces, _why_not_comparable(run, manifest))
+
+
+def _why_it_has_seen(run: Run, manifest: Manifest, matrix: Matrix) -> str:
+    """Why its evaluation model may have learned from what this run hides; empty where it has not."""
+    keys = ("salt", "test_share", "validation_share", *(() if matrix.window_start else ("target_share",)))
+    if any(manifest.config["holdout"][key] != getattr(run.config.holdout, key) for key in keys):
+        return f"the published run {manifest.run_id} held out other users"
+    theirs = manifest.stages["train"].get("window_start")
+    if (theirs is None) != (matrix.window_start is None):
+        kinds = {True: "users", False: "time"}
+        return (
+            f"the published run {manifest.run_id} was judged by {kinds[theirs is None]}, and this one is by "
+            + (kinds[matrix.window_start is None])
+        )
+    if theirs is not None and matrix.window_start is not None and theirs > matrix.window_start:
+        return f"the published run {manifest.run_id} has learned from events of the days that this one hides"
+    return ""
 
 
 def _why_not_comparable(run: Run, manifest: Manifest) -> str:

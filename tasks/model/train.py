@@ -128,11 +128,11 @@ def _train(
     published = read_manifest(run.warehouse.files(run_id).folder).stages[of_stage] if run_id else {}
     if run_id is not None and published.get("inputs") == inputs:
         get_run_logger().info(f"nothing has changed since run {run_id}: its {recipe.name} is taken over")
-        return _save(run, load_champion(run, run_id, recipe.name), recipe, run_id, inputs)
+        return _save(run, matrix, load_champion(run, run_id, recipe.name), recipe, run_id, inputs)
     X, *rest = (part.read() for part in parts)
     validation = (rest[0], rest[1]) if rest else None
     if recipe.low_rank is None:
-        return _save(run, _fit_ease(run.config, X, validation, recipe.ease_ridge), recipe, None, inputs)
+        return _save(run, matrix, _fit_ease(run.config, X, validation, recipe.ease_ridge), recipe, None, inputs)
     start = run_id if published.get("factors") == policy.factors else None
     if start and _learnt_from_forgotten(run, published["model_run_id"]):
         start = None
@@ -140,7 +140,7 @@ def _train(
     earlier = load_champion(run, start, recipe.name) if start else None
     checkpoint = run.warehouse.tmp / f"{of_stage}.checkpoint"
     checkpoint.parent.mkdir(exist_ok=True)
-    return _save(run, _fit_elsa(recipe, X, validation, earlier, checkpoint), recipe, start, inputs)
+    return _save(run, matrix, _fit_elsa(recipe, X, validation, earlier, checkpoint), recipe, start, inputs)
 
 
 def _learnt_from_forgotten(run: Run, model_run_id: str) -> bool:
@@ -224,7 +224,9 @@ def _log_choice(model: "Elsa") -> None:
     get_run_logger().info(f"residual: {verdict}; validation nDCG {alone:.4f} without, {max(others):.4f} with it")
 
 
-def _save(run: Run, model: "LinearModel", recipe: Recipe, started_from: str | None, inputs: str) -> Trained:
+def _save(
+    run: Run, matrix: Matrix, model: "LinearModel", recipe: Recipe, started_from: str | None, inputs: str
+) -> Trained:
     folder = run.files.model_folder(recipe.name)
     folder.write(model)
     return Trained(
@@ -239,4 +241,5 @@ def _save(run: Run, model: "LinearModel", recipe: Recipe, started_from: str | No
         dropout=model.chosen.get("dropout"),
         inputs=inputs,
         digest=folder.digest(),
+        window_start=matrix.window_start,
     )

@@ -150,6 +150,11 @@ class RunFiles:
         return Frame(self.folder / "interactions.parquet")
 
     @property
+    def holdout(self) -> Frame:
+        """The same rows, with what evaluation models may know of each pair, and whether they are asked for it."""
+        return Frame(self.folder / "holdout.parquet")
+
+    @property
     def users(self) -> Frame:
         """user_id by user_idx, the row of the matrices, with the split it is in."""
         return Frame(self.folder / "users.parquet")
@@ -171,7 +176,7 @@ class RunFiles:
 
     @property
     def train(self) -> Sparse:
-        """(n_train_users, n_items) the rows of `weights` that are not held out."""
+        """(n_train_users, n_items) what the evaluation model learns from."""
         return Sparse(self.folder / "train.npz")
 
     def fold_in(self, split: str) -> Sparse:

@@ -66,14 +66,29 @@ class Interactions:
 
 
 @dataclass(frozen=True)
+class Holdout:
+    """holdout.parquet: each pair of interactions.parquet, with what evaluation models may know of it.
+
+    window_start  when the days begin that are hidden of everyone; None where some users are held out
+    reason        which of the two it is, and why
+    """
+
+    path: str
+    window_start: str | None
+    reason: str
+    digest: str
+
+
+@dataclass(frozen=True)
 class Matrix:
     """users.parquet and items.parquet, whose order is that of rows and columns, and CSR matrices over them.
 
     interactions.npz        (n_users, n_items) weights of what counts
     seen.npz                (n_users, n_items) stores a 1 for everything the user ever saw, counting or not
-    train.npz               (n_train_users, n_items) the rows of interactions.npz that are not held out
+    train.npz               (n_train_users, n_items) what the evaluation model learns from
     validation_fold_in.npz, validation_targets.npz, test_fold_in.npz, test_targets.npz
-                            the held-out rows, split into what the model is shown and what is hidden from it
+                            the validation and the test users: what models are shown, and what is hidden from them
+    window_start            as in Holdout
     """
 
     n_users: int
@@ -82,6 +97,7 @@ class Matrix:
     n_train_users: int
     n_validation_users: int
     n_test_users: int
+    window_start: str | None
     digest: str
 
 
@@ -114,6 +130,7 @@ class Trained:
     """A folder with a model; `inputs` is the digest of all that decides it but its start.
 
     model_run_id     the night that trained and judged it; another run than this one where a refresh took it over
+    window_start     what happened from then on, its evaluation model has not seen; None where users are held out
     started_from     the run whose model it started from, or was taken over from; None for the spectrum
     ridge, dropout   those of the residual, or of EASE; None where ELSA does without
     best_epoch, factors  0 for EASE
@@ -131,6 +148,7 @@ class Trained:
     dropout: float | None
     inputs: str
     digest: str
+    window_start: str | None = None
 
 
 @dataclass(frozen=True)

@@ -62,18 +62,38 @@ class InteractionSettings(Section):
 
 
 class HoldoutSettings(Section):
+    by: Literal["auto", "time", "users"] = key(
+        "auto",
+        "time: the last days of everyone are hidden. users: some users are left out of training, and their latest "
+        "items are hidden. auto: time, if there are 100 users to validate with and 100 to test with who were there "
+        "before these days and have new items in them.",
+        unit="name",
+    )
+    days: float = key(
+        28,
+        "Length of the window that is hidden, up to the newest event, where it is by time.",
+        unit="days",
+        gt=0,
+        le=3650,
+    )
     salt: str = key(
         "elsa",
         "Decides which users are held out. If it changes, a model cannot be compared with the published one.",
         unit="text",
     )
-    test_share: float = key(0.1, "Share of users in the test set.", unit="share of users", gt=0, lt=1)
+    test_share: float = key(
+        0.1,
+        "Share of users in the test set; by time, everyone in the window is in one of the two sets, in proportion.",
+        unit="share of users",
+        gt=0,
+        lt=1,
+    )
     validation_share: float = key(
         0.1, "Share of users in the validation set, for early stopping.", unit="share of users", gt=0, lt=1
     )
     target_share: float = key(
         0.2,
-        "Share of a held-out user's interactions, the latest ones, that is hidden from the model.",
+        "Share of a held-out user's interactions, the latest ones, that is hidden; not used by time.",
         unit="share of interactions",
         gt=0,
         lt=1,

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from scipy import sparse
 
+from tasks.data.holdout import hold_out
 from tasks.data.ingest import ingest
 from tasks.data.interactions import build_interactions
 from tasks.data.matrix import build_matrix
@@ -122,7 +123,8 @@ def test_repeats_make_one_row(world: Path) -> None:
 
 def matrices(run: Run) -> tuple[dict[str, sparse.csr_array], pl.DataFrame, pl.DataFrame]:
     ingest.fn(run)
-    build_matrix.fn(run, build_interactions.fn(run, events_of(run)))
+    interactions = build_interactions.fn(run, events_of(run))
+    build_matrix.fn(run, interactions, hold_out.fn(run, events_of(run), interactions))
     names = [
         "interactions",
         "seen",

@@ -16,13 +16,15 @@ from tasks.errors import InputError
 from tasks.model.champion import find_champion
 from tasks.model.gate import Comparison, compare
 from tasks.model.segments import history_bands, popularity_bands
-from tasks.run.handles import COMMON_ITEMS, Champion
+from tasks.run.handles import COMMON_ITEMS, Champion, Matrix
 from tasks.run.run import Run
 from tasks.settings.config import Config
 from tests.support.plain_nights import plain_night
 from tests.support.worlds import community_events, config
 
 N = 400
+
+BY_USERS = Matrix(0, 0, 0, 0, 0, 0, None, "")
 
 
 def noisy_pair(
@@ -240,9 +242,9 @@ def test_other_weights_of_event_types_are_another_task_wherever_they_are_configu
 
     night = plain_night(weighted(["buy"]))
     same = Run(weighted(None, {"buy": 1.0}), "another", replaces=night.run_id)
-    assert find_champion(same) == Champion(night.run_id)
+    assert find_champion(same, BY_USERS) == Champion(night.run_id)
     other = Run(weighted({"buy": 1.0, "view": 0.5}), "another", replaces=night.run_id)
-    assert find_champion(other).why_not_comparable.endswith("interactions.event_values has changed")
+    assert find_champion(other, BY_USERS).why_not_comparable.endswith("interactions.event_values has changed")
 
 
 @pytest.mark.parametrize(

@@ -634,8 +634,8 @@ def test_what_is_removed_while_a_run_is_under_way_is_named(
     import flows.nightly
     from tasks.data.matrix import build_matrix
 
-    def build_and_remove(run, interactions):
-        handle = build_matrix.fn(run, interactions)
+    def build_and_remove(run, interactions, holdout):
+        handle = build_matrix.fn(run, interactions, holdout)
         path = {
             "the run's folder": run.files.folder,
             "the warehouse": run.warehouse,

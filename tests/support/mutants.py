@@ -221,13 +221,13 @@ OF_THE_PIPELINE = [
         "tests/data/test_interactions.py",
         (
             "holdout: the answers are shown",
-            "fold_in = X[rows] - targets[rows]",
-            "fold_in = X[rows] + 0 * targets[rows]",
+            'known = _csr(pairs.filter(pl.col("known_weight") > 0), shape, "known_weight")',
+            'known = _csr(pairs.filter(pl.col("weight") > 0), shape)',
         ),
         (
             "holdout: the test users train",
-            'matrices[files.train] = X[np.flatnonzero(users["split"] == "train")]',
-            "matrices[files.train] = X",
+            'np.flatnonzero(users["is_trained_on"])',
+            "np.arange(len(users))",
         ),
     ),
     *_of(

@@ -44,7 +44,7 @@ def write_published(
         run,
         Events(X.nnz, X.nnz, 0, 0, {}, 1, 1, ""),
         Interactions(run.files.interactions.name, *X.shape, X.nnz, 0, ""),
-        Matrix(*X.shape, X.nnz, X.shape[0], 0, 0, ""),
+        Matrix(*X.shape, X.nnz, X.shape[0], 0, 0, None, ""),
         Rules(run.files.rules.name, len(rules), 0, ""),
         Trained("model", run.run_id, None, 0, X.shape[1], 1, model.scale, None, None, "", "digest"),
     )

@@ -1,15 +1,13 @@
 -- grain: one row per (user_id, item_id)
 -- split, position: the same every night for one user and one salt; position lies evenly from 0 to 1
+-- known_weight: what models are shown of the pair; is_trained_on: whether the evaluation model learns from the user
 -- is_target: among what counts for a held-out user, the last in time; times that are equal or absent are drawn by hash
-with interactions as (
-    select * from read_parquet($interactions, hive_partitioning = false)
-),
-
-users as (
+create or replace temp table holdout as
+with users as (
     select
         user_id,
         md5_number_lower(concat($salt, ':', user_id)) / 18446744073709551616.0 as position
-    from interactions
+    from all_interactions
     group by user_id
 ),
 
@@ -34,7 +32,7 @@ held_out as (
             partition by i.user_id
             order by i.first_at, md5(concat($salt, ':', i.user_id, ':', i.item_id)), i.item_id
         ) as nth
-    from interactions as i
+    from all_interactions as i
     inner join splits as s on i.user_id = s.user_id
     where i.weight > 0 and s.split != 'train'
 )
@@ -43,12 +41,14 @@ select
     i.user_id,
     i.item_id,
     i.weight,
-    s.split,
-    s.position,
     coalesce(
         h.n_items >= 2 and h.nth > h.n_items - least(h.n_items - 1, greatest(1, round(h.n_items * $target_share))),
         false
-    ) as is_target
-from interactions as i
+    ) as is_target,
+    cast(if(is_target, 0, i.weight) as float) as known_weight,
+    s.split = 'train' as is_trained_on,
+    s.split,
+    s.position
+from all_interactions as i
 inner join splits as s on i.user_id = s.user_id
-left join held_out as h on i.user_id = h.user_id and i.item_id = h.item_id;
+left join held_out as h on i.user_id = h.user_id and i.item_id = h.item_id
