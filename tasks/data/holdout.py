@@ -54,7 +54,7 @@ def _decide(run: Run, connection: "DuckDBPyConnection") -> tuple[datetime | None
     users = f"{n_validation:,} users to validate with and {n_test:,} to test with"
     if min(n_validation, n_test) >= (ENOUGH if rules.by == "auto" else 1):
         return start, f"time: {window} has {users}"
-    return _not_by_time(run, f"{window} has {users}, of {ENOUGH} each that are asked for")
+    return _not_by_time(run, f"{window} has {users}" + (f", not {ENOUGH} each" if rules.by == "auto" else ""))
 
 
 def _not_by_time(run: Run, why: str) -> tuple[None, str]:

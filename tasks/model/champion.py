@@ -34,11 +34,8 @@ def _why_it_has_seen(run: Run, manifest: Manifest, matrix: Matrix) -> str:
         return f"the published run {manifest.run_id} held out other users"
     theirs = manifest.stages["train"].get("window_start")
     if (theirs is None) != (matrix.window_start is None):
-        kinds = {True: "users", False: "time"}
-        return (
-            f"the published run {manifest.run_id} was judged by {kinds[theirs is None]}, and this one is by "
-            + (kinds[matrix.window_start is None])
-        )
+        was, now = ("users" if start is None else "time" for start in (theirs, matrix.window_start))
+        return f"the published run {manifest.run_id} was judged by {was}, and this one is by {now}"
     if theirs is not None and matrix.window_start is not None and theirs > matrix.window_start:
         return f"the published run {manifest.run_id} has learned from events of the days that this one hides"
     return ""

@@ -78,6 +78,7 @@ def collect_facts(run: Run) -> dict[str, Any]:
         "changed_keys": _changed_keys(manifest, earlier) if earlier else [],
         "metric": manifest.metric,
         "metrics": metrics,
+        "holdout": manifest.stages.get("holdout", {}).get("reason"),
         "models": list(dict.fromkeys(row["model"] for row in metrics)),
         "gate": gate,
         "history": history,

@@ -48,7 +48,7 @@ class Config(Section):
         DriftSettings, "How much this run's new events may differ from those of earlier runs."
     )
     interactions: InteractionSettings = part(InteractionSettings, "Which events count as positive feedback.")
-    holdout: HoldoutSettings = part(HoldoutSettings, "Which users are held out for evaluation.")
+    holdout: HoldoutSettings = part(HoldoutSettings, "What is hidden from training, to evaluate with.")
     policy_configs: PolicyConfigsSettings = part(PolicyConfigsSettings, "The algorithm and its training.")
     evaluation: EvaluationSettings = part(EvaluationSettings, "How a model is evaluated.")
     gate: GateSettings = part(GateSettings, "What a model must reach to be published.")
