@@ -134,7 +134,7 @@ def prepared(run: Run) -> tuple[Events, Interactions, Matrix, Rules]:
     validate.fn(run, events_of(run))
     rules = apply_rules.fn(run, events_of(run))
     interactions = build_interactions.fn(run, events_of(run))
-    holdout = hold_out.fn(run, events_of(run), interactions)
+    holdout = hold_out.fn(run, events_of(run), interactions, is_judged=True)
     return events, interactions, build_matrix.fn(run, interactions, holdout), rules
 
 

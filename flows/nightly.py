@@ -42,7 +42,7 @@ def nightly(config: GivenConfig, resume: str | None = None, force_reason: str | 
         drift = watch_drift(run, events)
         rules = apply_rules(run, events)
         interactions = build_interactions(run, events)
-        holdout = hold_out(run, events, interactions)
+        holdout = hold_out(run, events, interactions, is_judged=True)
         matrix = build_matrix(run, interactions, holdout)
         check_candidates(run, matrix, rules)
         champion = find_champion(run, matrix)

@@ -64,7 +64,7 @@ def republish(config: Config, kind: str, why: str) -> str:
 def _publish_with_published_model(run: Run, events: Events) -> None:
     rules = apply_rules(run, events)
     interactions = build_interactions(run, events)
-    matrix = build_matrix(run, interactions, hold_out(run, events, interactions))
+    matrix = build_matrix(run, interactions, hold_out(run, events, interactions, is_judged=False))
     check_candidates(run, matrix, rules)
     adopt_evaluation_model(run, matrix)
     model = adopt_model(run, matrix)

@@ -1,2 +1,2 @@
--- grain: one row: when the last days begin, that is what was after it is hidden; null without any times
-select max(timestamp) - to_microseconds(cast($days * 86400000000 as bigint)) from warehouse.events
+-- grain: one row: the midnight (UTC) when the hidden days begin, $days before that of the newest event; null without times
+select date_trunc('day', max(timestamp)) - to_days(cast($days as integer)) from warehouse.events

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger
 
-from tasks.data.interactions import pair_up
+from tasks.data.pairs import pair_up
 from tasks.errors import InputError
 from tasks.run.database import attach, connect, first_row, sql
 from tasks.run.handles import Events, Holdout, Interactions
@@ -17,19 +17,21 @@ from tasks.run.stage import stage
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-ENOUGH = 100  # users to validate with, and to test with: of fewer, a night says little
+ENOUGH = 100  # users to validate with, and to test with: of fewer, a run says little
+SHARE_BEFORE = 0.5  # of what counts, at least: a model of less says little of the one that learns from everything
 
 
 @stage("holdout", reads=("holdout", "interactions", "event_weights"))
-def hold_out(run: Run, events: Events, interactions: Interactions) -> Holdout:
+def hold_out(run: Run, events: Events, interactions: Interactions, *, is_judged: bool) -> Holdout:
     """Writes holdout.parquet: what evaluation models may know of each pair, and which pairs they are asked for.
 
-    Raises InputError where holdout.by is time, and there is nobody to ask for.
+    A run that judges no model has no window. Raises InputError where holdout.by is time, and there is nobody to ask.
     """
     with working("holdout"), connect(":memory:", run.config) as connection:
         attach(connection, run.warehouse.events, "warehouse")
-        connection.read_parquet(str(run.files.interactions), hive_partitioning=False).create_view("all_interactions")
-        start, reason = _decide(run, connection)
+        read = f"read_parquet({literal(str(run.files.interactions))}, hive_partitioning = false)"
+        connection.execute(f"create temp view all_interactions as from {read}")
+        start, reason = _decide(run, connection) if is_judged else (None, "users: no model is judged")
         if start is None:
             connection.execute(sql("holdout_by_users"), _rules(run, "target_share"))
         pairs = "(from holdout order by user_id, item_id)"
@@ -46,21 +48,25 @@ def _decide(run: Run, connection: "DuckDBPyConnection") -> tuple[datetime | None
         return None, "users, as configured"
     start = first_row(connection, sql("window_start"), {"days": rules.days})[0]
     if start is None:
-        return _not_by_time(run, "no event has a time")
+        return _not_by_time(run, "no event has a time; set it to auto or users")
     pair_up(connection, run.config.interactions, run.config.event_weights, before=start)
     connection.execute(sql("holdout_by_time"), _rules(run) | {"window_start": start})
-    n_validation, n_test = first_row(connection, sql("window_users"))
-    window = f"the window from {start:%Y-%m-%d %H:%M} on ({rules.days:g} days)"
-    users = f"{n_validation:,} users to validate with and {n_test:,} to test with"
-    if min(n_validation, n_test) >= (ENOUGH if rules.by == "auto" else 1):
-        return start, f"time: {window} has {users}"
-    return _not_by_time(run, f"{window} has {users}" + (f", not {ENOUGH} each" if rules.by == "auto" else ""))
+    n_validation, n_test, share = first_row(connection, sql("window_users"))
+    found = (
+        f"from {start:%Y-%m-%d} on, {rules.days} days before the newest event's, there are {n_validation:,} users to "
+        f"validate with and {n_test:,} to test with, and {share:.0%} of what counts lies before"
+    )
+    if min(n_validation, n_test) < (1 if rules.by == "time" else ENOUGH):
+        return _not_by_time(run, f"{found}; set it to auto or users, or change holdout.days")
+    if rules.by == "auto" and share < SHARE_BEFORE:
+        return _not_by_time(run, found)
+    return start, f"time: {found}"
 
 
 def _not_by_time(run: Run, why: str) -> tuple[None, str]:
     if run.config.holdout.by == "time":
-        raise InputError(f"holdout.by is time, but {why}; set it to auto or users, or change holdout.days")
-    return None, f"users: {why}"
+        raise InputError(f"holdout.by is time, but {why}")
+    return None, f"users: {why.split(';')[0]}; by time would ask for {ENOUGH} each and {SHARE_BEFORE:.0%}"
 
 
 def _rules(run: Run, *names: str) -> dict[str, Any]:

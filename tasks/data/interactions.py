@@ -1,10 +1,10 @@
 """Events into one row per (user, item): what counts and how much, and what was seen and does not count."""
 
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from prefect import get_run_logger
 
+from tasks.data.pairs import pair_up
 from tasks.errors import InputError
 from tasks.run.database import attach, connect, first_row, sql
 from tasks.run.handles import Events, Interactions
@@ -12,13 +12,11 @@ from tasks.run.progress import working
 from tasks.run.quoting import literal
 from tasks.run.run import Run
 from tasks.run.stage import stage
-from tasks.settings.training import InteractionSettings
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 FEW = 0.1  # of the pairs count: whoever configured that may not have meant these events
-MAX_HALF_LIVES = 20  # an older event counts as one of this age, a millionth, so that it still counts
 
 
 @stage("interactions", reads=("interactions", "event_weights"))
@@ -68,44 +66,6 @@ def _support(run: Run) -> str:
     rules = run.config.interactions
     limits = rules.model_dump(include={"min_user_interactions", "min_item_interactions", "max_user_interactions"})
     return " or ".join(f"{name}={limit}" for name, limit in limits.items() if limit is not None)
-
-
-def pair_up(
-    connection: "DuckDBPyConnection",
-    rules: InteractionSettings,
-    weights: dict[str, float],
-    before: datetime | None = None,
-) -> tuple[int, int]:
-    """Makes the temp table `interactions` from the attached events, or those before a moment.
-
-    Returns how many pairs count before the cap and the minimum supports, and how many users the cap hits.
-    """
-    parameters = {
-        "before": before,
-        "min_value": rules.min_value,
-        "event_types": list(weights),
-        "event_weights": list(weights.values()),
-        "half_life_days": rules.half_life_days,
-        "max_half_lives": MAX_HALF_LIVES,
-        "binarize": rules.binarize,
-    }
-    connection.execute(sql("interactions"), parameters)
-    n_before = first_row(connection, sql("interaction_counts"))[1]
-    n_capped = _cap_users(connection, rules.max_user_interactions)
-    support = {"min_users": rules.min_item_interactions, "min_items": rules.min_user_interactions}
-    while first_row(connection, sql("drop_rare"), support)[0]:
-        pass
-    return n_before, n_capped
-
-
-def _cap_users(connection: "DuckDBPyConnection", most: int | None) -> int:
-    """Lets only the latest of a user's pairs count, if there is a limit, and returns how many users it hits."""
-    if most is None:
-        return 0
-    n_capped = first_row(connection, sql("users_above_cap"), {"most": most})[0]
-    if n_capped:
-        connection.execute(sql("cap_users"), {"most": most})
-    return n_capped
 
 
 def _warn_of_unknown_types(connection: "DuckDBPyConnection", types: list[str]) -> None:

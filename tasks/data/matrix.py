@@ -33,7 +33,7 @@ def build_matrix(run: Run, interactions: Interactions, holdout: Holdout) -> Matr
     run.files.users.write(users)
     run.files.items.write(items)
     digest = hashlib.sha256((run.files.users.digest() + run.files.items.digest()).encode())
-    matrices = _matrices(run, pairs, users, (len(users), len(items)))
+    matrices = _matrices(run, holdout, pairs, users, (len(users), len(items)))
     for file, matrix in matrices.items():
         file.write(matrix)
         digest.update(matrix.indptr.tobytes() + matrix.indices.tobytes() + matrix.data.tobytes())
@@ -69,7 +69,7 @@ def _users_and_items(pairs: "pl.DataFrame") -> "tuple[pl.DataFrame, pl.DataFrame
 
 
 def _matrices(
-    run: Run, pairs: "pl.DataFrame", users: "pl.DataFrame", shape: tuple[int, int]
+    run: Run, holdout: Holdout, pairs: "pl.DataFrame", users: "pl.DataFrame", shape: tuple[int, int]
 ) -> "dict[Sparse, csr_array]":
     """All matrices that `handles.Matrix` names. Raises InputError where nobody is left to train, validate or test."""
     import numpy as np
@@ -85,7 +85,7 @@ def _matrices(
     trained_on = np.flatnonzero(users["is_trained_on"])
     matrices[files.train] = known[trained_on]
     trains = bool((np.diff(matrices[files.train].indptr) > 1).any())
-    _require(run, trains, users.height, "train on", "test_share")
+    _require(run, trains, users.height, "train on", "test_share" if holdout.window_start is None else "days")
     for split, purpose in (("validation", "validate with"), ("test", "test with")):
         rows = _users_to_rank(users, split, run.config.evaluation.max_users)
         _require(run, len(rows) > 0, users.height, purpose, f"{split}_share")
@@ -100,8 +100,7 @@ def _users_to_rank(users: "pl.DataFrame", split: str, max_users: int) -> "np.nda
     found = users.filter(pl.col("split") == split, pl.col("n_targets") > 0)
     if len(found) > max_users:
         get_run_logger().info(
-            f"of {len(found):,} {split} users {max_users:,} are ranked, as evaluation.max_users says; the others are "
-            "held out all the same"
+            f"of {len(found):,} {split} users {max_users:,} are ranked, as evaluation.max_users says"
         )
         found = found.bottom_k(max_users, by="position")
     return found["user_idx"].sort().to_numpy()
@@ -120,7 +119,8 @@ def _csr(pairs: "pl.DataFrame", shape: tuple[int, int], weight: str = "weight") 
 
 def _require(run: Run, is_there: bool, n_users: int, purpose: str, key: str) -> None:
     if not is_there:
+        now = getattr(run.config.holdout, key)
         raise InputError(
             f"of {n_users:,} users there is none to {purpose} who has two interactions that count; change "
-            f"holdout.{key} (now {getattr(run.config.holdout, key)}) or bring more data"
+            f"holdout.{key} (now {now}) or bring more data"
         )

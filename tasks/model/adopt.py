@@ -8,7 +8,6 @@ from tasks.run.handles import Matrix, Trained
 from tasks.run.manifest import read_manifest
 from tasks.run.run import Run
 from tasks.run.stage import stage
-from tasks.settings.training import HoldoutSettings
 
 DECIDE_MODELS = ("holdout", "interactions", "policy_configs")
 
@@ -31,7 +30,8 @@ def _adopt(run: Run, matrix: Matrix, name: str, of_stage: str) -> Trained:
     if current is None:
         raise InputError(f"{run.config.warehouse} has no published model yet; make one with: elsa nightly")
     manifest, config = read_manifest(run.warehouse.files(current).folder), run.config.model_dump(mode="json")
-    theirs = manifest.config | {"holdout": HoldoutSettings(**manifest.config["holdout"]).model_dump(mode="json")}
+    of_time = {name: config["holdout"][name] for name in ("by", "days")}  # the model carries its own window along
+    theirs = manifest.config | {"holdout": manifest.config["holdout"] | of_time}
     changed = [section for section in DECIDE_MODELS if theirs[section] != config[section]]
     if changed:
         raise InputError(

@@ -30,7 +30,7 @@ def find_champion(run: Run, matrix: Matrix) -> Champion:
 def _why_it_has_seen(run: Run, manifest: Manifest, matrix: Matrix) -> str:
     """Why its evaluation model may have learned from what this run hides; empty where it has not."""
     keys = ("salt", "test_share", "validation_share", *(() if matrix.window_start else ("target_share",)))
-    if any(manifest.config["holdout"][key] != getattr(run.config.holdout, key) for key in keys):
+    if any(manifest.config["holdout"].get(key) != getattr(run.config.holdout, key) for key in keys):
         return f"the published run {manifest.run_id} held out other users"
     theirs = manifest.stages["train"].get("window_start")
     if (theirs is None) != (matrix.window_start is None):

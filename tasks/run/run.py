@@ -57,7 +57,7 @@ class Run:
         manifest, now = read_manifest(self.files.folder), time.time()
         manifest.stages[stage] = asdict(handle)
         manifest.measured[stage] = Measured(
-            finished_at=_now(),
+            finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),  # which tells in which order
             seconds=round(now - manifest.last_at, 3),
             rows=rows_of(handle),
             peak_bytes=_peaks[self.run_id].take() if self.run_id in _peaks else None,

@@ -69,11 +69,11 @@ class HoldoutSettings(Section):
         "before these days and have new items in them.",
         unit="name",
     )
-    days: float = key(
+    days: int = key(
         28,
         "Length of the window that is hidden, up to the newest event, where it is by time.",
         unit="days",
-        gt=0,
+        ge=1,
         le=3650,
     )
     salt: str = key(

@@ -25,13 +25,14 @@ from tests.support.worlds import config
 pytestmark = pytest.mark.usefixtures("without_prefect")
 DAY, N_DAYS, WINDOW, N_USERS, N_ITEMS = 86_400, 100, 20, 500, 40
 NEWEST = 1_600_000_000 + N_DAYS * DAY
+START = (NEWEST // DAY - WINDOW) * DAY  # at midnight
 
 
 @cache
 def events_of_a_season() -> pl.DataFrame:
     """Users who come and go, like the items of their own half, and give some of them a low rating."""
     rng = np.random.default_rng(3)
-    rows = [(0, 0, 5.0, NEWEST)]
+    rows = [(0, 0, 5.0, NEWEST), (1, 1, 5.0, START), (1, 3, 5.0, START - 1)]
     for user in range(N_USERS):
         own = np.arange(user % 2, N_ITEMS, 2)
         for item in rng.choice(own, 12, replace=False):
@@ -54,7 +55,7 @@ def season(world: Path) -> Path:
 def held_out(run: Run) -> tuple[Holdout, Matrix]:
     ingest.fn(run)
     interactions = build_interactions.fn(run, events_of(run))
-    holdout = hold_out.fn(run, events_of(run), interactions)
+    holdout = hold_out.fn(run, events_of(run), interactions, is_judged=True)
     return holdout, build_matrix.fn(run, interactions, holdout)
 
 
@@ -64,7 +65,7 @@ def pairs_of(X: sparse.csr_array, rows: list[int], items: list[int]) -> dict[int
 
 
 def test_known_is_what_was_before_the_window_and_hidden_what_is_new_in_it(season: Path) -> None:
-    start = NEWEST - WINDOW * DAY
+    start = START
     with open_run(by_time()) as run:
         holdout, matrix = held_out(run)
         users, items = run.files.users.read(), run.files.items.read()["item_id"].to_list()
@@ -101,9 +102,10 @@ def test_minimum_supports_count_what_was_before_the_window(season: Path) -> None
     rare = {"interactions": {"min_user_interactions": 5, "min_item_interactions": 1}}
     with open_run(by_time(**rare)) as run:
         held_out(run)
+        is_trained_on = run.files.users.read()["is_trained_on"].to_numpy()
         sizes = np.diff(run.files.train.read().indptr)
         now = np.diff(run.files.weights.read().indptr)
-    assert min(sizes[sizes > 0]) >= 5 and ((sizes == 0) & (now >= 5)).any()
+    assert min(sizes) >= 5 and (now[~is_trained_on] >= 5).any()
 
 
 def test_a_user_stays_on_its_side(season: Path) -> None:
@@ -123,16 +125,16 @@ def test_what_test_users_do_in_the_window_changes_no_weight_of_the_evaluation_mo
 ) -> None:
     files = Warehouse.of(by_time()).files(first_of_a_season.run_id)
     users = _ranked(files.users.read(), "test")
-    in_window = pl.col("user").is_in(users) & (pl.col("at") >= NEWEST - WINDOW * DAY) & (pl.col("at") < NEWEST)
+    in_window = pl.col("user").is_in(users) & (pl.col("at") >= START) & (pl.col("at") < NEWEST)
     events = events_of_a_season()
     other = events.with_columns(movie=pl.when(in_window).then((pl.col("movie") + 2) % N_ITEMS).otherwise("movie"))
     fewer = events.filter(~(in_window & (pl.col("movie") < 10)))
     (fewer if change == "removed" else other).write_parquet("data/ratings.parquet")
     again = plain_night(by_time(warehouse="another", gate={"min_lift_over_popularity": -1.0}))
+    assert again.status == "published"
     others = Warehouse.of(by_time(warehouse="another")).files(again.run_id)
     assert others.evaluation_model.digest() == files.evaluation_model.digest()
-    if again.status == "published":
-        assert others.model.digest() != files.model.digest(), "the published one learns from everything"
+    assert others.model.digest() != files.model.digest(), "the published one learns from everything"
 
 
 @pytest.fixture
@@ -155,7 +157,11 @@ def test_a_refresh_keeps_the_window_of_the_model_that_it_takes_over(season: Path
     _add_days(5)
     refreshed = read_manifest(Warehouse.of(by_time()).run_folder(plain_refresh(by_time())))
     window = manifest_of(first_of_a_season).stages["train"]["window_start"]
-    assert refreshed.stages["train"]["window_start"] == window < refreshed.stages["matrix"]["window_start"]
+    assert refreshed.stages["train"]["window_start"] == window
+    assert refreshed.stages["matrix"]["window_start"] is None, "it judges nothing"
+    longer = {"by": "time", "days": WINDOW + 10}
+    after = manifest_of(plain_night(by_time(holdout=longer, gate={"min_lift_over_popularity": -1.0})))
+    assert after.stages["evaluate"]["champion"] is None, "the model that was taken over knows what is hidden now"
 
 
 @pytest.mark.parametrize(
@@ -185,9 +191,15 @@ def test_a_champion_that_may_have_seen_the_answers_is_refused(
 @pytest.mark.parametrize(
     ("times", "days", "window", "reason"),
     [
-        ("as they are", WINDOW, True, "time: the window from 2020-12-02 12:26 on (20 days) has "),
-        ("as they are", 0.01, False, "users: the window from 2020-12-22 12:12 on (0.01 days) has "),
-        ("as they are", 200, False, "users: the window from 2020-06-05 12:26 on (200 days) has 0 users"),
+        ("as they are", WINDOW, True, "time: from 2020-12-02 on, 20 days before the newest event's, there are "),
+        ("as they are", 1, False, "users: from 2020-12-21 on, 1 days before the newest event's, there are "),
+        (
+            "as they are",
+            200,
+            False,
+            "users: from 2020-06-05 on, 200 days before the newest event's, there are 0 ",
+        ),
+        ("as they are", 70, False, "users: from 2020-10-13 on, 70 days"),
         ("none", WINDOW, False, "users: no event has a time"),
     ],
 )
@@ -215,7 +227,7 @@ def without_times(given: Config) -> dict:
 def test_time_that_is_asked_for_with_nobody_in_the_window_is_an_error(season: Path) -> None:
     with (
         open_run(by_time(holdout={"by": "time", "days": 200})) as run,
-        pytest.raises(InputError, match=r"holdout.by is time, but the window .* has 0 users .*change holdout.days"),
+        pytest.raises(InputError, match=r"holdout.by is time, but from .* there are 0 users .*change holdout.days"),
     ):
         held_out(run)
 

@@ -124,7 +124,7 @@ def test_repeats_make_one_row(world: Path) -> None:
 def matrices(run: Run) -> tuple[dict[str, sparse.csr_array], pl.DataFrame, pl.DataFrame]:
     ingest.fn(run)
     interactions = build_interactions.fn(run, events_of(run))
-    build_matrix.fn(run, interactions, hold_out.fn(run, events_of(run), interactions))
+    build_matrix.fn(run, interactions, hold_out.fn(run, events_of(run), interactions, is_judged=True))
     names = [
         "interactions",
         "seen",

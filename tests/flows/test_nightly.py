@@ -118,9 +118,9 @@ def test_a_run_leaves_what_its_stages_took(first_night: Outcome, tables: Tables)
     first = first_night
     second = plain_night(config())
     stages = [row[0] for row in tables(f"select stage from run_stages where run_id = '{first.run_id}'")]
-    assert stages == ["ingest", "validate", "drift", "rules", "interactions", "matrix", "train", "evaluate", "gate",
-                      "refit", "materialize", "publish"]  # fmt: skip
-    assert tables(f"select count(*) from run_stages where run_id = '{second.run_id}'") == [(10,)]
+    before_training = ["ingest", "validate", "drift", "rules", "interactions", "holdout", "matrix"]
+    assert stages == [*before_training, "train", "evaluate", "gate", "refit", "materialize", "publish"]
+    assert tables(f"select count(*) from run_stages where run_id = '{second.run_id}'") == [(11,)]
     assert tables("select min(seconds) >= 0, min(peak_bytes) > 1e7 from run_stages") == [(True, True)]
     rows = tables("select any_value(rows) from run_stages where stage = 'ingest' group by run_id")
     assert rows == [(community_events().height,)] * 2

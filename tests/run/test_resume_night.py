@@ -30,7 +30,7 @@ from tests.support.published_state import digest_of_tables, snapshot
 from tests.support.worlds import community_events, config, copy_world, make_world
 
 ROOT = Path(__file__).parents[2]
-ONCE = ("drift", "interactions", "matrix", "train", "evaluate", "refit")
+ONCE = ("drift", "interactions", "holdout", "matrix", "train", "evaluate", "refit")
 
 
 class Died(BaseException):
@@ -88,9 +88,12 @@ def test_finished_stages_are_not_done_again(
         ({"drift": {"width": 9.0}}, {"drift"}),
         ({"publication": {"keep": 3}, "memory_limit": "2GB"}, set()),
         ({"evaluation": {"cutoffs": [5, 10], "max_users": 1000}}, {"matrix", "evaluate"}),
-        ({"holdout": {"test_share": 0.3, "validation_share": 0.2}}, {"matrix", "train", "evaluate", "refit"}),
+        (
+            {"holdout": {"test_share": 0.3, "validation_share": 0.2}},
+            {"holdout", "matrix", "train", "evaluate", "refit"},
+        ),
         ({"validation": {"expectations": []}}, set()),
-        ({"interactions": {"min_value": 5.0, "min_user_interactions": 2}}, {"interactions"}),
+        ({"interactions": {"min_value": 5.0, "min_user_interactions": 2}}, {"interactions", "holdout"}),
         ({"seed": 1}, {"train", "evaluate", "refit"}),
     ],
     ids=lambda one: next(iter(one)) if isinstance(one, dict) else "",
@@ -120,7 +123,12 @@ def test_new_metadata_are_noticed_where_they_matter(world: Path, died: str, logg
 
 @pytest.mark.parametrize(
     ("file", "again"),
-    [("train.npz", {"matrix"}), ("evaluation_model/model.safetensors", {"train"}), ("model", {"refit"})],
+    [
+        ("holdout.parquet", {"holdout"}),
+        ("train.npz", {"matrix"}),
+        ("evaluation_model/model.safetensors", {"train"}),
+        ("model", {"refit"}),
+    ],
 )
 def test_a_damaged_file_is_noticed(file: str, again: set[str], world: Path, died: str, logged: list[str]) -> None:
     path = world / "warehouse" / "runs" / died / file

@@ -31,7 +31,7 @@ def night(folder: Path, kill_at: int | None = None, resume: str | None = None) -
     os.chdir(folder)
     torch.set_num_threads(1)
     tasks.report.charts._picture = undrawn
-    Task.__call__ = lambda task, *arguments, return_state=False: task.fn(*arguments)
+    Task.__call__ = lambda task, *arguments, return_state=False, **named: task.fn(*arguments, **named)
     steps: list[str] = []
     for name in LASTING:
         setattr(Path, name, counted(getattr(Path, name), steps, kill_at))
