@@ -1,4 +1,4 @@
-"""The evaluation model, which never sees held-out users, and the refit on everyone."""
+"""The evaluation model, which never sees what is held out, and the refit on everything."""
 
 import hashlib
 import json
@@ -57,7 +57,7 @@ def check_device(config: Config) -> None:
 
 @stage("train", reads=("policy_configs", "evaluation.cutoffs", "seed"))
 def train(run: Run, matrix: Matrix, champion: Champion) -> Trained:
-    """Trains on the users that are not held out; the validation users stop training and choose the penalties."""
+    """Trains on what is not held out; the validation users stop training and choose the penalties."""
     _check_size(run.config, matrix)
     policy = run.config.policy_configs.policy
     if policy.policy_type == "ease":

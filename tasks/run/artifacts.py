@@ -204,7 +204,7 @@ class RunFiles:
 
     @property
     def evaluation_model(self) -> ModelFolder:
-        """Of the users that are not held out."""
+        """Of what is not held out."""
         return ModelFolder(self.folder / "evaluation_model")
 
     @property

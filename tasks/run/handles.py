@@ -116,7 +116,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Champion:
-    """The published run, if its evaluation model never saw this run's test users; else None and why not.
+    """The published run, if its evaluation model never saw this run's answers; else None and why not.
 
     why_not_comparable  empty where it also learned from what counts in this run
     """

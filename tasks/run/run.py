@@ -104,7 +104,7 @@ def _begun(run: Run, kind: str, why: str | None, earlier: Manifest | None) -> Ma
         kind=kind,
         why=why,
         status="running",
-        started_at=run.at.isoformat(timespec="seconds"),
+        started_at=run.at.isoformat(timespec="milliseconds"),
         reasons=[],
         replaces=run.replaces,
         flow_run_id=name_flow_run(run.run_id),

@@ -65,8 +65,8 @@ class HoldoutSettings(Section):
     by: Literal["auto", "time", "users"] = key(
         "auto",
         "time: the last days of everyone are hidden. users: some users are left out of training, and their latest "
-        "items are hidden. auto: time, if there are 100 users to validate with and 100 to test with who were there "
-        "before these days and have new items in them.",
+        "items are hidden. auto: time, if half of what counts lies before these days, and there are 100 users to "
+        "validate with and 100 to test with who were there before and have new items in them.",
         unit="name",
     )
     days: int = key(
@@ -78,7 +78,7 @@ class HoldoutSettings(Section):
     )
     salt: str = key(
         "elsa",
-        "Decides which users are held out. If it changes, a model cannot be compared with the published one.",
+        "Decides which users validate and which test. If it changes, no model is compared with the published one.",
         unit="text",
     )
     test_share: float = key(
@@ -138,7 +138,7 @@ class PolicySettings(Section):
     patience: int = key(3, "Early stopping ends after so many epochs without improvement.", unit="epochs", ge=1)
     warm_start: bool = key(
         True,
-        "Start from the published run's models if they held out the same users, else from the spectrum; "
+        "Start from the published run's models if these have not seen what is held out now, else from the spectrum; "
         "without new data, keep these models.",
         unit="switch",
     )
