@@ -127,6 +127,16 @@ def test_similar_items_are_the_nearest_by_cosine(model: Elsa) -> None:
         assert_lists(model.similar(item_idx, k), *padded(cosines, is_candidate, k))
 
 
+def test_similar_items_among_given_pairs_are_the_same_without_the_item_itself(model: Elsa) -> None:
+    """Items 8 and 9 have the vector of item 2, and tie."""
+    model.item_embeddings[8:10] = model.item_embeddings[2]
+    item_idx, everything = np.array([3, UNKNOWN, 2, 9]), sparse.csr_array(np.ones((4, N_ITEMS)))
+    expected, scores = model.similar(item_idx, N_ITEMS)
+    found, theirs = model.similar(item_idx, N_ITEMS, among=everything)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(theirs, scores, atol=1e-5)
+
+
 def test_save_and_load_keep_every_bit(model: Elsa, tmp_path: Path) -> None:
     model.save(tmp_path / "not" / "there" / "yet")
     loaded = load(tmp_path / "not" / "there" / "yet")

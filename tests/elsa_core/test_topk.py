@@ -96,6 +96,17 @@ def test_results_do_not_depend_on_the_block_sizes(
     assert_equal(top_k(users, items, 9, add=(adjust,), exclude=(excluded,)), in_one_block)
 
 
+@pytest.mark.parametrize("n_items", [64, 65, 79, 200])
+def test_equals_a_sort_where_groups_of_columns_are_looked_at(n_items: int) -> None:
+    """Also where columns are left over, and with a dense matrix added."""
+    rng = np.random.default_rng(n_items)
+    users, items = (rng.integers(-3, 4, (n, 3)).astype(np.float32) for n in (50, n_items))
+    dense = rng.integers(-9, 10, (50, n_items)).astype(np.float32)
+    scores = users @ items.T + dense
+    ours = top_k(torch.from_numpy(users), torch.from_numpy(items), 1, add=(torch.from_numpy(dense),))
+    assert_equal(ours, sorted_by_hand(scores, 1, np.ones_like(scores, dtype=bool)))
+
+
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_product_is_added_with_mkl_and_without(is_there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)

@@ -165,7 +165,7 @@ def test_large_tables_are_parquet_files_and_answer_alike_from_anywhere(
         assert set(large) <= {name for (name,) in found}
         for query in [*(f"from {name}" for name in large), "from recommend(3)", "from similar(4)",
                       "from explain(3, 4)", "from recommend_for([1, 2])", "select score(3, 4)",
-                      "from score_pairs('user_topk')",
+                      "from score_pairs('user_topk') order by user_id, rank",
                       "select typeof(embedding) from item_embeddings limit 1"]:  # fmt: skip
             assert outside.execute(query).fetchall() == inside.execute(query).fetchall(), query
         without = outside.execute(WITHOUT_COMMENT).fetchall()
