@@ -20,11 +20,12 @@ from tasks.run.run import Run, open_run
 from tasks.run.warehouse import Warehouse
 from tasks.settings.config import Config
 from tests.support.plain_nights import events_of, plain_night, plain_refresh
-from tests.support.worlds import config
+from tests.support.worlds import config, copy_world, write_world
 
 pytestmark = pytest.mark.usefixtures("without_prefect")
 DAY, N_DAYS, WINDOW, N_USERS, N_ITEMS = 86_400, 100, 20, 500, 40
 NEWEST = 1_600_000_000 + N_DAYS * DAY
+ANYTHING_PASSES = {"min_lift_over_popularity": -1.0, "max_loss": 0.99}
 START = (NEWEST // DAY - WINDOW) * DAY  # at midnight
 
 
@@ -130,17 +131,30 @@ def test_what_test_users_do_in_the_window_changes_no_weight_of_the_evaluation_mo
     other = events.with_columns(movie=pl.when(in_window).then((pl.col("movie") + 2) % N_ITEMS).otherwise("movie"))
     fewer = events.filter(~(in_window & (pl.col("movie") < 10)))
     (fewer if change == "removed" else other).write_parquet("data/ratings.parquet")
-    again = plain_night(by_time(warehouse="another", gate={"min_lift_over_popularity": -1.0}))
+    again = plain_night(by_time(warehouse="another", gate=ANYTHING_PASSES))
     assert again.status == "published"
     others = Warehouse.of(by_time(warehouse="another")).files(again.run_id)
     assert others.evaluation_model.digest() == files.evaluation_model.digest()
     assert others.model.digest() != files.model.digest(), "the published one learns from everything"
 
 
-@pytest.fixture
-def first_of_a_season(season: Path) -> Outcome:
-    night = plain_night(by_time(gate={"min_lift_over_popularity": -1.0}))
+@pytest.fixture(scope="module")
+def made_season(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """A world with a first night by time in it."""
+    folder = tmp_path_factory.mktemp("season")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_world(folder)
+        events_of_a_season().write_parquet("data/ratings.parquet")
+        night = plain_night(by_time(gate=ANYTHING_PASSES))
     assert night.status == "published"
+    return folder, night
+
+
+@pytest.fixture
+def first_of_a_season(season: Path, made_season: tuple[Path, Outcome]) -> Outcome:
+    folder, night = made_season
+    copy_world(folder, season)
     return night
 
 
@@ -148,7 +162,7 @@ def test_the_next_night_is_compared_on_users_whose_window_neither_model_has_seen
     season: Path, first_of_a_season: Outcome
 ) -> None:
     _add_days(5)
-    second = manifest_of(plain_night(by_time(gate={"min_lift_over_popularity": -1.0, "max_loss": 0.9})))
+    second = manifest_of(plain_night(by_time(gate=ANYTHING_PASSES)))
     assert second.stages["evaluate"]["champion"] == first_of_a_season.run_id
     assert second.stages["train"]["window_start"] > manifest_of(first_of_a_season).stages["train"]["window_start"]
 
@@ -160,7 +174,7 @@ def test_a_refresh_keeps_the_window_of_the_model_that_it_takes_over(season: Path
     assert refreshed.stages["train"]["window_start"] == window
     assert refreshed.stages["matrix"]["window_start"] is None, "it judges nothing"
     longer = {"by": "time", "days": WINDOW + 10}
-    after = manifest_of(plain_night(by_time(holdout=longer, gate={"min_lift_over_popularity": -1.0})))
+    after = manifest_of(plain_night(by_time(holdout=longer, gate=ANYTHING_PASSES)))
     assert after.stages["evaluate"]["champion"] is None, "the model that was taken over knows what is hidden now"
 
 
@@ -178,8 +192,7 @@ def test_a_refresh_keeps_the_window_of_the_model_that_it_takes_over(season: Path
 def test_a_champion_that_may_have_seen_the_answers_is_refused(
     holdout: dict, why: str | None, season: Path, first_of_a_season: Outcome
 ) -> None:
-    anything_passes = {"min_lift_over_popularity": -1.0, "max_loss": 0.99}
-    second = manifest_of(plain_night(by_time(holdout=holdout, gate=anything_passes)))
+    second = manifest_of(plain_night(by_time(holdout=holdout, gate=ANYTHING_PASSES)))
     said, compared = second.stages["evaluate"]["why_no_champion"], second.stages["evaluate"]["champion"]
     if why is None:
         assert compared == first_of_a_season.run_id
@@ -237,7 +250,7 @@ def test_items_that_are_new_in_the_window_are_targets_that_nobody_can_reach(seas
         [(user, 1_000, 5.0, NEWEST - DAY) for user in range(200)], schema=events_of_a_season().schema, orient="row"
     )
     pl.concat([events_of_a_season(), new]).write_parquet("data/ratings.parquet")
-    night = manifest_of(plain_night(by_time(gate={"min_lift_over_popularity": -1.0})))
+    night = manifest_of(plain_night(by_time(gate=ANYTHING_PASSES)))
     files = Warehouse.of(by_time()).files(night.run_id)
     column = files.items.read()["item_id"].to_list().index(1_000)
     assert (files.targets("test").read().indices == column).any()
