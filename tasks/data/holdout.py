@@ -47,8 +47,17 @@ def _decide(run: Run, connection: "DuckDBPyConnection") -> tuple[datetime | None
     if rules.by == "users":
         return None, "users, as configured"
     start = first_row(connection, sql("window_start"), {"days": rules.days})[0]
-    if start is None:
-        return _not_by_time(run, "no event has a time; set it to auto or users")
+    found, is_enough = ("no event has a time", False) if start is None else _open_window(run, connection, start)
+    if is_enough:
+        return start, f"time: {found}"
+    if rules.by == "time":
+        raise InputError(f"holdout.by is time, but {found}; set it to auto or users, or change holdout.days")
+    return None, f"users: {found}"
+
+
+def _open_window(run: Run, connection: "DuckDBPyConnection", start: datetime) -> tuple[str, bool]:
+    """Makes the holdout by time; says what is in the window and before it, and whether that is enough."""
+    rules = run.config.holdout
     pair_up(connection, run.config.interactions, run.config.event_weights, before=start)
     connection.execute(sql("holdout_by_time"), _rules(run) | {"window_start": start})
     n_validation, n_test, share = first_row(connection, sql("window_users"))
@@ -56,17 +65,8 @@ def _decide(run: Run, connection: "DuckDBPyConnection") -> tuple[datetime | None
         f"from {start:%Y-%m-%d} on, {rules.days} days before the newest event's, there are {n_validation:,} users to "
         f"validate with and {n_test:,} to test with, and {share:.0%} of what counts lies before"
     )
-    if min(n_validation, n_test) < (1 if rules.by == "time" else ENOUGH):
-        return _not_by_time(run, f"{found}; set it to auto or users, or change holdout.days")
-    if rules.by == "auto" and share < SHARE_BEFORE:
-        return _not_by_time(run, found)
-    return start, f"time: {found}"
-
-
-def _not_by_time(run: Run, why: str) -> tuple[None, str]:
-    if run.config.holdout.by == "time":
-        raise InputError(f"holdout.by is time, but {why}")
-    return None, f"users: {why.split(';')[0]}; by time would ask for {ENOUGH} each and {SHARE_BEFORE:.0%}"
+    fewest = min(n_validation, n_test)
+    return found, fewest >= 1 if rules.by == "time" else fewest >= ENOUGH and share >= SHARE_BEFORE
 
 
 def _rules(run: Run, *names: str) -> dict[str, Any]:

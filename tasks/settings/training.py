@@ -1,4 +1,4 @@
-"""Sections about the model: which events count, who is held out, the algorithm."""
+"""Sections about the model: which events count, what is held out, the algorithm."""
 
 from typing import Literal, Self
 

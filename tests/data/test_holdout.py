@@ -33,7 +33,7 @@ START = (NEWEST // DAY - WINDOW) * DAY  # at midnight
 def events_of_a_season() -> pl.DataFrame:
     """Users who come and go, like the items of their own half, and give some of them a low rating."""
     rng = np.random.default_rng(3)
-    rows = [(0, 0, 5.0, NEWEST), (1, 1, 5.0, START), (1, 3, 5.0, START - 1)]
+    rows = [(0, 0, 5.0, NEWEST), (2, 39, 5.0, START), (2, 37, 5.0, START - 1)]  # no other events of these
     for user in range(N_USERS):
         own = np.arange(user % 2, N_ITEMS, 2)
         for item in rng.choice(own, 12, replace=False):
@@ -66,7 +66,6 @@ def pairs_of(X: sparse.csr_array, rows: list[int], items: list[int]) -> dict[int
 
 
 def test_known_is_what_was_before_the_window_and_hidden_what_is_new_in_it(season: Path) -> None:
-    start = START
     with open_run(by_time()) as run:
         holdout, matrix = held_out(run)
         users, items = run.files.users.read(), run.files.items.read()["item_id"].to_list()
@@ -76,11 +75,11 @@ def test_known_is_what_was_before_the_window_and_hidden_what_is_new_in_it(season
         }
         hidden = {split: pairs_of(run.files.targets(split).read(), _ranked(users, split), items) for split in known}
         trained = pairs_of(run.files.train.read(), users["user_id"].to_list(), items)
-    assert holdout.window_start == matrix.window_start == datetime.fromtimestamp(start, UTC).isoformat()[:19]
+    assert holdout.window_start == matrix.window_start == datetime.fromtimestamp(START, UTC).isoformat()[:19]
     seen: dict[int, set[int]] = {user: set() for user in users["user_id"]}
     liked, new = ({user: set() for user in seen} for _ in range(2))
     for user, item, rating, at in events_of_a_season().sort("at").rows():
-        if at < start:
+        if at < START:
             seen[user].add(item)
             if rating >= 4:
                 liked[user].add(item)

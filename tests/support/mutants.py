@@ -232,6 +232,17 @@ OF_THE_PIPELINE = [
     ),
     *_of(
         "sql",
+        "tests/data/test_holdout.py",
+        ("window: what was seen before is asked for", "and i.user_id is null and", "and"),
+        ("window: its first event is known", "or timestamp < cast($before", "or timestamp <= cast($before"),
+    ),
+    *_of(
+        "tasks",
+        "tests/data/test_holdout.py",
+        ("window: a champion of a later one", "theirs > matrix.window_start", "theirs < matrix.window_start"),
+    ),
+    *_of(
+        "sql",
         "tests/data/test_interactions.py",
         ("holdout: the first, not the last", "order by i.first_at, md5(", "order by i.first_at desc, md5("),
         ("interactions: age makes strong", "weight * pow(0.5,", "weight * pow(2.0,"),
